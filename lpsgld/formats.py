@@ -1,0 +1,187 @@
+"""Number formats: which numbers can W bits hold?
+
+A format is one of `qtorch`'s descriptors, `FixedPoint`, `BlockFloatingPoint` or `FloatingPoint`, or `None`
+for full precision. Here live their grids (gap and range) and their names ("fixed(8,3)"); how a number moves
+onto a grid is told in `rounding.py` and `variance.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
+from torch import Tensor
+
+Format = FixedPoint | BlockFloatingPoint | FloatingPoint | None
+
+_MANTISSA_BITS = 24  # float32 holds integers up to 2^24, so codes of more bits could not be simulated exactly
+_MIN_GAP_EXPONENT = -149  # the smallest float32
+_MAX_EXPONENT = 127  # the largest exponent of a finite float32
+
+
+class FormatError(ValueError):
+    """A number format that makes no sense, or one that does not fit the tensor it is applied to."""
+
+
+class Grid(NamedTuple):
+    """The multiples `low * gap, ..., high * gap` onto which a tensor is rounded.
+
+    gap: the quantization gap Δ, a power of two; a tensor (that broadcasts against the rounded one) where
+    blocks or elements differ. low, high: the smallest and the largest code, in units of the gap.
+    """
+
+    gap: float | Tensor
+    low: float | Tensor
+    high: float | Tensor
+
+
+def grid(fmt: Format, x: Tensor, reach: float | Tensor | None = None) -> Grid:
+    """The grid of `fmt` for the values of `x`.
+
+    fixed(W,F): Δ = 2^-F, codes -2^(W-1) .. 2^(W-1) - 1, whatever x is.
+    block(W,k): Δ = 2^(e-(W-2)) with e = floor(log2 max|block|), codes ±(2^(W-1) - 1); one block for each index
+    of axis k, one for the whole tensor if k = -1. A NaN makes its whole block NaN.
+    float(E,M): Δ = 2^(e-M) with e = floor(log2|x|) of each element, between 2 - 2^(E-1) and 2^(E-1).
+
+    reach: how far beyond |x| a value may still be moved before it is rounded (x's own unit). The exponents are
+    then chosen so that all of [-(|x| + reach + 2Δ), |x| + reach + 2Δ] lies on this one uniform grid, which
+    costs at most one bit when reach is small. `None` leaves no head-room: the format as defined.
+
+    Raises FormatError if x lacks the block axis, or if the format is too small for any head-room.
+    """
+    if isinstance(fmt, FixedPoint):
+        return _fixed_grid(fmt)
+    if isinstance(fmt, BlockFloatingPoint):
+        return _block_grid(fmt, x, reach)
+    if isinstance(fmt, FloatingPoint):
+        return _float_grid(fmt, x, reach)
+    raise FormatError(
+        f"{fmt!r} is not a number format: use qtorch.FixedPoint, qtorch.BlockFloatingPoint, qtorch.FloatingPoint, "
+        'None for full precision, or lpsgld.formats.parse("fixed(8,3)")'
+    )
+
+
+def exponent(x: Tensor) -> Tensor:
+    """floor(log2|x|) as int32, exact for every finite x, subnormals included (-1 for x = 0)."""
+    return torch.frexp(x).exponent - 1
+
+
+def _power_of_two(e: Tensor, like: Tensor) -> Tensor:
+    return torch.ldexp(torch.ones_like(like), e)  # of the layout of `like`
+
+
+def _fixed_grid(fmt: FixedPoint) -> Grid:
+    high = 2.0 ** (fmt.wl - 1) - 1
+    low = -high if fmt.symmetric else -high - 1
+    return Grid(2.0**-fmt.fl, low, high) if fmt.clamp else Grid(2.0**-fmt.fl, -torch.inf, torch.inf)
+
+
+def _block_maximum(x: Tensor, dim: int) -> Tensor:
+    if dim >= x.dim() and dim > 0:
+        raise FormatError(
+            f"block axis {dim} of the format block(wl,{dim}), but the tensor has shape {tuple(x.shape)}: "
+            f"choose an axis from 0 to {x.dim() - 1}, or -1 for one block in all"
+        )
+    if x.numel() == 0:
+        return x.new_ones([1] * x.dim())
+    axes = [axis for axis in range(x.dim()) if axis != dim]
+    # a 1-D tensor with dim = 0 (bias, BatchNorm) has one block per element, and amax(dim=[]) would reduce all
+    return x.abs().amax(dim=axes, keepdim=True) if axes else x.abs()
+
+
+def _block_grid(fmt: BlockFloatingPoint, x: Tensor, reach: float | Tensor | None) -> Grid:
+    largest = _block_maximum(x, fmt.dim)
+    high = 2.0 ** (fmt.wl - 1) - 1
+    if reach is None:
+        e = exponent(largest)
+    else:
+        e = _roomy_exponent(largest + reach, high - 2, fmt.wl - 2, fmt)
+    e = e.masked_fill(largest.isinf(), _MAX_EXPONENT)
+    gap = _power_of_two((e - (fmt.wl - 2)).clamp(_MIN_GAP_EXPONENT, _MAX_EXPONENT - (fmt.wl - 2)), largest)
+    return Grid(gap.masked_fill(largest.isnan(), torch.nan), -high, high)
+
+
+def _float_grid(fmt: FloatingPoint, x: Tensor, reach: float | Tensor | None) -> Grid:
+    bias = 2 ** (fmt.exp - 1)
+    top = min(bias, _MAX_EXPONENT)
+    e = exponent(x) if reach is None else _roomy_exponent(x.abs() + reach, 2.0 ** (fmt.man + 1) - 2, fmt.man, fmt)
+    e = e.masked_fill(x == 0, -_MAX_EXPONENT) if reach is None else e
+    e = e.masked_fill(x.isinf(), top).clamp(2 - bias, top)
+    gap = _power_of_two((e - fmt.man).clamp(min=_MIN_GAP_EXPONENT), x)
+    high = (2 - 2.0**-fmt.man) * 2.0**top / gap
+    return Grid(gap, -high, high)
+
+
+def _roomy_exponent(span: Tensor, codes: float, fraction_bits: int, fmt: Format) -> Tensor:
+    """The smallest e for which `span` is at most `codes` gaps, where gap = 2^(e - fraction_bits)."""
+    if codes < 1:
+        raise FormatError(
+            f"{name(fmt)} has too few codes for variance-corrected rounding, which needs two gaps of head-room: "
+            "use a word length of at least 3"
+        )
+    mantissa, e = torch.frexp(span / codes)
+    return e - (mantissa == 0.5).to(e.dtype) + fraction_bits  # ceil(log2) = the exponent of frexp, unless 2^k
+
+
+# ---- names -----------------------------------------------------------------------------------------------------
+
+_FORMS = 'use "fixed(W,F)", "fixed(W,F,symmetric)", "block(W,DIM)", "float(E,M)" or "full", for example "fixed(8,3)"'
+
+
+@lru_cache(maxsize=None)
+def parse(text: str) -> Format:
+    """The format with that name: "fixed(8,3)", "fixed(8,3,symmetric)", "block(8,0)", "float(4,3)", "full" (None).
+
+    Raises FormatError with what was given and what is allowed.
+    """
+    match = re.fullmatch(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*", text) if isinstance(text, str) else None
+    kind = match[1] if match else None
+    fields = [field.strip() for field in match[2].split(",")] if match and match[2] is not None else []
+    if kind == "full" and not fields:
+        return None
+    flags = [field for field in fields[2:] if field in ("symmetric", "unclamped")]
+    if kind not in ("fixed", "block", "float") or len(fields) < 2 or len(fields) != 2 + len(set(flags)):
+        raise FormatError(f"{text!r} is not a number format: {_FORMS}")
+    if flags and kind != "fixed":
+        raise FormatError(f"{text!r}: only fixed formats can be {' or '.join(flags)}")
+    first, second = (_integer(field, text) for field in fields[:2])
+    if kind == "fixed":
+        _require(text, "word length W", first, 1, _MANTISSA_BITS)
+        _require(text, "number of fractional bits F", second, 1, 126)
+        return FixedPoint(first, second, clamp="unclamped" not in flags, symmetric="symmetric" in flags)
+    if kind == "block":
+        _require(text, "word length W", first, 2, _MANTISSA_BITS)
+        _require(text, "block axis DIM", second, -1, 63)
+        return BlockFloatingPoint(first, second)
+    _require(text, "number of exponent bits E", first, 1, 8)
+    _require(text, "number of mantissa bits M", second, 1, 23)
+    return FloatingPoint(first, second)
+
+
+def name(fmt: Format) -> str:
+    """The name that `parse` reads back: "fixed(8,3)", ..., "full" for None. Raises FormatError for anything else."""
+    if fmt is None:
+        return "full"
+    if isinstance(fmt, FixedPoint):
+        flags = ",symmetric" * fmt.symmetric + ",unclamped" * (not fmt.clamp)
+        return f"fixed({fmt.wl},{fmt.fl}{flags})"
+    if isinstance(fmt, BlockFloatingPoint):
+        return f"block({fmt.wl},{fmt.dim})"
+    if isinstance(fmt, FloatingPoint):
+        return f"float({fmt.exp},{fmt.man})"
+    raise FormatError(f"{fmt!r} is not a number format: {_FORMS}")
+
+
+def _integer(field: str, text: str) -> int:
+    try:
+        return int(field)
+    except ValueError:
+        raise FormatError(f"{text!r}: {field!r} is not a whole number; {_FORMS}") from None
+
+
+def _require(text: str, what: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise FormatError(f"{text!r}: the {what} is {value}, but must be from {low} to {high}")

@@ -1,0 +1,189 @@
+"""Stochastic gradient Langevin dynamics with low-precision weights, gradients and accumulators.
+
+`update` is one step of the sampler, the same function for a Gaussian in one dimension and for a ResNet; `SGLD` is the
+`torch.optim.Optimizer` that applies it to the parameters of a network.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from lpsgld import formats
+from lpsgld.formats import Format
+from lpsgld.rounding import quantize
+from lpsgld.variance import vc_quantize
+
+Accumulator = Literal["full", "naive", "vc"]
+
+
+def update(
+    theta: Tensor,
+    drift: Tensor,
+    variance: float | Tensor,
+    weight: Format,
+    accumulator: Accumulator,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The accumulator θ after one step that moves it by -drift and adds noise of the given variance.
+
+    drift: α∇U in θ's unit, its gradient already rounded by the caller. With ξ standard normal and μ = θ - drift:
+
+        "full"   μ + √v ξ                  (SGLDLP-F: the accumulator stays in full precision)
+        "naive"  Q_W(μ + √v ξ)             (naive SGLDLP-L: what was sampled is rounded once more)
+        "vc"     Q^vc(μ, v, Δ_W)           (VC SGLDLP-L: the rounding itself is the noise)
+
+    (Zhang, Wilson and De Sa 2022, equations 4 to 6 and Algorithm 1.) v = 0 gives the SGD counterparts. Returns a new
+    tensor. Raises ValueError for an unknown accumulator.
+    """
+    mean = theta - drift
+    if accumulator == "vc":
+        return vc_quantize(mean, variance, weight, generator)
+    moved = mean + variance**0.5 * torch.empty_like(mean).normal_(generator=generator)
+    if accumulator == "naive":
+        return quantize(moved, weight, generator=generator)
+    require_accumulator(accumulator)
+    return moved
+
+
+def require_accumulator(accumulator: str) -> None:
+    """Raises ValueError unless `accumulator` is one of "full", "naive", "vc"."""
+    if accumulator not in get_args(Accumulator):
+        raise ValueError(f'the accumulator is {accumulator!r}, but must be "full", "naive" or "vc"')
+
+
+class NonFiniteGradient(FloatingPointError):
+    """A gradient is NaN or infinite. `step` counts from 1; `parameter` is its name (or its index, if unnamed)."""
+
+    def __init__(self, step: int, parameter: str):
+        super().__init__(
+            f"step {step}: the gradient of {parameter} is not finite, so the chain has diverged. "
+            "Nothing was changed in this step. Take a smaller step size, or a format with a wider range."
+        )
+        self.step, self.parameter = step, parameter
+
+
+class SGLD(torch.optim.Optimizer):
+    """Low-precision SGLD on the mean loss of `num_data` observations:
+
+        θ ← θ - lr·(Q_G(g) + weight_decay·θ) + √(2·lr·temperature/num_data)·ξ
+
+    where g is the gradient of the *mean* loss, so that α = lr/num_data is the step size for the posterior's energy
+    U = num_data·(mean loss + weight_decay/2·|θ|²). How θ is rounded is told in `update`. The chain samples the
+    posterior at `temperature`; temperature 0 is low-precision SGD.
+
+    The parameters always hold what the network should compute with, Q_W(θ), from construction on. With the
+    accumulator "full" and a weight format, θ itself is kept beside them, as `state[p]["theta"]`.
+
+    params: tensors, groups, or `model.named_parameters()`, whose names then appear in errors. lr: step size on the
+    mean loss, a number or a 0-d tensor. weight, grad: number formats of weights and gradients, None for full precision.
+    generator: of the parameters' device; None is torch's default one. Not part of the state_dict.
+
+    `step` raises NonFiniteGradient before any parameter changes. On an accelerator that check would stall every step:
+    there it is only recorded, and `raise_if_nonfinite` (call it once an epoch) raises.
+    """
+
+    def __init__(
+        self,
+        params,
+        lr: float | Tensor,
+        *,
+        num_data: int,
+        temperature: float = 1.0,
+        weight_decay: float = 0.0,
+        weight: Format = None,
+        grad: Format = None,
+        accumulator: Accumulator = "full",
+        generator: torch.Generator | None = None,
+    ):
+        require_accumulator(accumulator)
+        _require("lr", lr, positive=True)
+        _require("num_data", num_data, positive=True)
+        _require("temperature", temperature)
+        _require("weight_decay", weight_decay)
+        self.generator = generator
+        self._first_nonfinite: Tensor | None = None
+        super().__init__(
+            params,
+            dict(
+                lr=lr,
+                num_data=num_data,
+                temperature=temperature,
+                weight_decay=weight_decay,
+                weight=formats.name(weight),
+                grad=formats.name(grad),
+                accumulator=accumulator,
+                steps=0,
+            ),
+        )
+
+    @torch.no_grad()
+    def add_param_group(self, param_group: dict) -> None:
+        """Adds a group (its own lr, formats, ... if given) and rounds its parameters onto their grid."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        weight = formats.parse(group["weight"])
+        if weight is None:
+            return
+        for p in group["params"]:
+            if group["accumulator"] == "full":
+                self.state[p]["theta"] = p.detach().clone()
+            p.copy_(quantize(p, weight, generator=self.generator))
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """One update of every parameter that has a gradient. Returns the closure's loss, if one is given."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            group["steps"] += 1
+        self._watch_gradients(self.param_groups[0]["steps"])
+        for group in self.param_groups:
+            weight, grad = formats.parse(group["weight"]), formats.parse(group["grad"])
+            variance = 2 * group["lr"] * group["temperature"] / group["num_data"]
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._step_parameter(p, group, variance, weight, grad)
+        return loss
+
+    def _step_parameter(self, p: Tensor, group: dict, variance, weight: Format, grad: Format) -> None:
+        theta = self.state[p].get("theta", p) if p in self.state else p
+        slope = quantize(p.grad, grad, generator=self.generator)
+        if group["weight_decay"]:
+            slope = slope + group["weight_decay"] * theta
+        moved = update(theta, group["lr"] * slope, variance, weight, group["accumulator"], self.generator)
+        if theta is not p:
+            theta.copy_(moved)
+            moved = quantize(moved, weight, generator=self.generator)
+        p.copy_(moved)
+
+    def raise_if_nonfinite(self) -> None:
+        """Raises NonFiniteGradient for the first step since the last call that met one. Waits for the device."""
+        recorded, self._first_nonfinite = self._first_nonfinite, None
+        if recorded is not None and recorded.isfinite().any():
+            step, index = recorded.min(dim=0)
+            raise NonFiniteGradient(int(step), self._parameter_names()[int(index)])
+
+    def _watch_gradients(self, step: int) -> None:
+        grads = [p.new_zeros(()) if p.grad is None else p.grad for group in self.param_groups for p in group["params"]]
+        largest = torch.stack(torch._foreach_norm(grads, torch.inf))  # a maximum norm keeps NaN and inf
+        if self._first_nonfinite is None:
+            self._first_nonfinite = torch.full_like(largest, torch.inf)
+        self._first_nonfinite = self._first_nonfinite.where(largest.isfinite(), self._first_nonfinite.clamp(max=step))
+        if largest.device.type == "cpu":
+            self.raise_if_nonfinite()
+
+    def _parameter_names(self) -> list[str]:
+        names = [name for group in self.param_groups for name in group.get("param_names", group["params"])]
+        return [name if isinstance(name, str) else f"parameter {i}" for i, name in enumerate(names)]
+
+
+def _require(what: str, value, positive: bool = False) -> None:
+    if isinstance(value, Tensor):
+        return  # looking at it would wait for the device
+    if not (0 < value if positive else 0 <= value) or value == float("inf"):
+        raise ValueError(f"{what} is {value}, but must be a finite number {'>' if positive else '≥'} 0")

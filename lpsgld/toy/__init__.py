@@ -1,0 +1,1 @@
+"""Worlds whose answer is known: one-dimensional targets, exact stationary laws, chains to hold against them."""

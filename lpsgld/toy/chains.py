@@ -1,0 +1,65 @@
+"""Many chains at once on a one-dimensional target, through the same `sgld.update` that trains a network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lpsgld.formats import Format
+from lpsgld.rounding import quantize
+from lpsgld.sgld import Accumulator, update
+from lpsgld.toy.targets import Gaussian
+
+
+def step(
+    theta: Tensor,
+    target: Gaussian,
+    alpha: float,
+    weight: Format,
+    accumulator: Accumulator,
+    *,
+    grad: Format = None,
+    gradient_noise: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """One step of every chain: θ' = update(θ, α Q_G(∇U(Q_W(θ)) + noise), 2α). θ: any shape; returns a new tensor.
+
+    Q_W before the gradient is the full-precision accumulator's (SGLDLP-F); the other two are on the grid already.
+    """
+    seen = quantize(theta, weight, generator=generator) if accumulator == "full" else theta
+    slope = target.gradient(seen)
+    if gradient_noise:
+        slope = slope + gradient_noise * torch.empty_like(slope).normal_(generator=generator)
+    drift = alpha * quantize(slope, grad, generator=generator)
+    return update(theta, drift, 2 * alpha, weight, accumulator, generator)
+
+
+def run(
+    start: Tensor,
+    steps: int,
+    target: Gaussian,
+    alpha: float,
+    weight: Format,
+    accumulator: Accumulator,
+    *,
+    keep_every: int = 1,
+    grad: Format = None,
+    gradient_noise: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The states [steps // keep_every, *start.shape] after every `keep_every`-th of `steps` steps from `start`.
+
+    start: the chains' first states, of any shape; low-precision accumulators round it onto their grid first. Burn-in
+    is the caller's: drop the first rows, or start from the law itself. Raises ValueError for counts below 1.
+    """
+    if steps < 1 or keep_every < 1:
+        raise ValueError(f"run(steps={steps}, keep_every={keep_every}): both must be at least 1")
+    theta = start if accumulator == "full" else quantize(start, weight, generator=generator)
+    kept = start.new_empty((steps // keep_every, *start.shape))
+    for i in range(1, steps + 1):
+        theta = step(
+            theta, target, alpha, weight, accumulator, grad=grad, gradient_noise=gradient_noise, generator=generator
+        )
+        if i % keep_every == 0:
+            kept[i // keep_every - 1] = theta
+    return kept

@@ -1,0 +1,48 @@
+"""What every test shares: the compiler's tools on PATH, two threads, and the skips that depend on the machine."""
+
+import os
+import shutil
+import sys
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+# qtorch compiles its extension with ninja, which pip puts beside this interpreter.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+torch.set_num_threads(2)
+
+
+def find_chromium() -> str | None:
+    """Path of the system's Chromium (or Chrome), or None."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test marked `cuda` or `browser` where the machine lacks it, and say so."""
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("no NVIDIA GPU that torch can use")
+    if item.get_closest_marker("browser") and find_chromium() is None:
+        reason = "no Chromium on this machine (Debian: apt-get install chromium)"
+        if os.environ.get("LPSGLD_REQUIRE_BROWSER"):
+            pytest.fail(f"{reason}, and LPSGLD_REQUIRE_BROWSER is set")
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of the browser; for tests marked `browser`."""
+    path = find_chromium()
+    assert path, "ask for this fixture only in a test marked `browser`"
+    return path
+
+
+@pytest.fixture(scope="session")
+def qtorch_quant() -> ModuleType:
+    """The module `qtorch.quant`, the reference implementation. Its first import compiles C++ for about 20 s."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what torch says while it compiles is not about our code
+        import qtorch.quant
+    return qtorch.quant

@@ -1,0 +1,128 @@
+"""Names, grids and refusals of the number formats."""
+
+import pytest
+import torch
+from qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
+
+from lpsgld import formats, quantize, vc_quantize
+from lpsgld.formats import FormatError
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fixed(8,3)",
+        "fixed(8,8)",
+        "fixed(4,10,symmetric)",
+        "fixed(8,3,unclamped)",
+        "fixed(8,3,symmetric,unclamped)",
+        "block(8,0)",
+        "block(2,-1)",
+        "float(4,3)",
+        "full",
+    ],
+)
+def test_a_name_reads_back(text):
+    assert formats.name(formats.parse(text)) == text
+
+
+def test_spaces_do_not_matter():
+    assert formats.name(formats.parse(" fixed( 8 , 3 ) ")) == "fixed(8,3)"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("fixed(8,0.5)", "'0.5' is not a whole number"),
+        ("fixed(0,3)", "word length W is 0, but must be from 1 to 24"),
+        ("fixed(8,0)", "fractional bits F is 0"),
+        ("fixed(25,3)", "is 25"),
+        ("block(1,0)", "word length W is 1, but must be from 2"),
+        ("block(8,-2)", "block axis DIM is -2"),
+        ("block(8,0,symmetric)", "only fixed formats"),
+        ("float(9,3)", "exponent bits E is 9"),
+        ("float(4,0)", "mantissa bits M is 0"),
+        ("int8", "is not a number format: use"),
+        ("fixed(8)", "is not a number format"),
+        ("fixed(8,3,4)", "is not a number format"),
+        ("full(8,3)", "is not a number format"),
+        ("fixed(8,3", "is not a number format"),
+        (8, "is not a number format"),
+        (None, "is not a number format"),
+    ],
+)
+def test_nonsense_is_refused_with_what_is_allowed(text, says):
+    with pytest.raises(FormatError) as error:
+        formats.parse(text)
+    assert says in str(error.value) and repr(text) in str(error.value)
+
+
+def test_a_string_is_no_format():
+    with pytest.raises(FormatError, match="parse"):
+        quantize(torch.ones(3), "fixed(8,3)")
+    with pytest.raises(FormatError, match="use"):
+        formats.name("fixed(8,3)")
+
+
+@pytest.mark.parametrize("call", [quantize, lambda x, fmt: vc_quantize(x, 0.1, fmt)])
+def test_a_block_axis_that_the_tensor_lacks(call):
+    with pytest.raises(FormatError, match=r"block axis 2 .*shape \(3, 4\).*from 0 to 1"):
+        call(torch.ones(3, 4), BlockFloatingPoint(8, 2))
+
+
+def test_fixed_grid():
+    g = formats.grid(FixedPoint(8, 3), torch.ones(1))
+    assert (g.gap, g.low * g.gap, g.high * g.gap) == (1 / 8, -16.0, 16 - 1 / 8)
+    assert formats.grid(FixedPoint(8, 3, symmetric=True), torch.ones(1)).low == -127
+    assert formats.grid(FixedPoint(8, 3, clamp=False), torch.ones(1)).high == torch.inf
+
+
+def test_block_grid_has_one_exponent_for_each_index_of_its_axis():
+    x = torch.tensor([[0.3, -1.0], [5.0, 0.1], [0.0, 0.0]])
+    gap = formats.grid(BlockFloatingPoint(8, 0), x).gap
+    assert gap.shape == (3, 1)
+    assert gap[:2].flatten().tolist() == [2.0**-6, 2.0 ** (2 - 6)]
+    assert formats.grid(BlockFloatingPoint(8, 1), x).gap.shape == (1, 2)
+    assert formats.grid(BlockFloatingPoint(8, -1), x).gap.shape == (1, 1)
+    assert formats.grid(BlockFloatingPoint(8, 0), x[0]).gap.tolist() == [2.0**-8, 2.0**-6]  # 1-D: one block each
+
+
+def test_exponents_are_exact_around_powers_of_two():
+    """floor(log2 x) is wrong for most predecessors of powers of two; frexp is not."""
+    k = torch.arange(-126, 128)
+    powers = torch.ldexp(torch.ones(len(k)), k)
+    assert torch.equal(formats.exponent(powers), k.int())
+    assert torch.equal(formats.exponent(torch.nextafter(powers, torch.zeros(()))), (k - 1).int())
+    wrong = torch.floor(torch.log2(torch.nextafter(powers, torch.zeros(())))).int() != (k - 1).int()
+    assert wrong.float().mean() > 0.5
+    assert formats.exponent(torch.tensor([2.0**-149, 3 * 2.0**-149])).tolist() == [-149, -148]
+
+
+@pytest.mark.parametrize("wl", range(3, 17))
+def test_head_room_is_enough_and_at_most_one_bit(wl):
+    generator = torch.Generator().manual_seed(wl)
+    x = torch.randn(20_000, 1, generator=generator).exp2_()
+    reach = 1e-4 * x.min()
+    tight = formats.grid(BlockFloatingPoint(wl, 0), x).gap
+    roomy = formats.grid(BlockFloatingPoint(wl, 0), x, reach=reach)
+    assert (x.abs() + reach + 2 * roomy.gap <= roomy.high * roomy.gap).all()
+    bits = torch.log2(roomy.gap / tight)
+    assert (bits >= 0).all() and (wl < 5 or (bits <= 1).all())
+    if wl >= 8:
+        assert (bits == 1).float().mean() < 0.06
+
+
+def test_head_room_of_a_float_format_keeps_the_gap_uniform():
+    x = torch.randn(20_000, generator=torch.Generator().manual_seed(0)).exp2_()
+    fmt = FloatingPoint(5, 3)
+    g = formats.grid(fmt, x, reach=0.01)
+    top = x.abs() + 0.01 + 2 * g.gap
+    assert (formats.grid(fmt, top).gap <= g.gap * 2).all()
+    for edge in (x - 0.01 - 2 * g.gap, x + 0.01 + 2 * g.gap):  # a multiple of the gap stays on the format's own grid
+        on_gap = (edge / g.gap).trunc() * g.gap
+        assert torch.equal(quantize(on_gap, fmt, "nearest"), on_gap)
+
+
+def test_two_bits_leave_no_head_room():
+    with pytest.raises(FormatError, match="at least 3"):
+        vc_quantize(torch.ones(3), 0.1, BlockFloatingPoint(2, 0))

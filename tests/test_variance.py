@@ -1,0 +1,229 @@
+"""Q^vc against Algorithm 1 as the paper states it, and against its two promises: mean μ and variance v."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
+from scipy import stats
+
+from lpsgld import formats, quantize, vc_quantize
+from tests.checks import FALSE_ALARM, assert_law
+
+FORMATS = [FixedPoint(8, 3), BlockFloatingPoint(8, 0), FloatingPoint(4, 3)]
+RATIOS = [0.05, 0.5, 1.0, 2.0, 10.0, 1000.0]  # v / v0
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# ---- the law: Algorithm 1 by quadrature ------------------------------------------------------------------------------
+
+
+def algorithm_1(mu: float, v: float, gap: float, codes: np.ndarray) -> np.ndarray:
+    """P(θ = code · gap) for each code, from the paper's pseudocode, in float64, with ξ integrated on a fine mesh."""
+
+    def categorical(m, w):  # probabilities of +gap, -gap, 0
+        up, down = ((w + m * m + sign * m * gap) / (2 * gap * gap) for sign in (1, -1))
+        return up, down, 1 - up - down
+
+    v0 = gap**2 / 4
+    probabilities = np.zeros(len(codes))
+
+    def add(centre, weight):
+        index = np.rint(centre / gap).astype(int) - codes[0]
+        np.add.at(probabilities, index, weight)
+
+    if v > v0:
+        z = np.linspace(-9, 9, 400_001)
+        weight = stats.norm.pdf(z)
+        weight /= weight.sum()
+        x = mu + np.sqrt(v - v0) * z
+        nearest = np.floor(x / gap + 0.5) * gap
+        r = x - nearest
+        up, down, stay = categorical(np.abs(r), v0)
+        add(nearest + np.sign(r) * gap, weight * up)
+        add(nearest - np.sign(r) * gap, weight * down)
+        add(nearest, weight * stay)
+    else:
+        for q, chance in ((np.floor(mu / gap), 1 - mu / gap % 1), (np.floor(mu / gap) + 1, mu / gap % 1)):
+            p = abs(mu / gap - q)
+            v_s = gap**2 * p * (1 - p)
+            up, down, stay = categorical(0.0, v - v_s) if v > v_s else (0.0, 0.0, 1.0)
+            for step, share in ((1, up), (-1, down), (0, stay)):
+                add(np.array([(q + step) * gap]), np.array([chance * share]))
+    return probabilities
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_the_b_spline_draw_has_the_law_of_algorithm_1(ratio):
+    """Nine positions in a cell, two million draws each, chi-square against the categorical draw of the paper."""
+    gap, n = 0.125, 2_000_000
+    v = ratio * gap**2 / 4
+    reach = int(10 * np.sqrt(ratio)) + 4
+    for i, f in enumerate((0.0, 0.01, 0.25, 0.49, 0.5, 0.51, 0.7, 0.99, 0.37)):
+        mu = torch.full((n,), (3 + f) * gap)
+        drawn = vc_quantize(mu, v, FixedPoint(12, 3), generator(i))
+        codes = np.arange(3 - reach, 5 + reach)
+        counts = np.bincount((drawn / gap).int().numpy() - codes[0], minlength=len(codes))
+        assert_law(counts, algorithm_1(float(mu[0]), v, gap, codes))
+
+
+def test_the_quadratic_b_spline():
+    """Cat(|r|, Δ²/4) around Q^d(x) has the quadratic B-spline's weights: 3/4 - r² and (1/2 ± r)²/2, Δ = 1."""
+    r = torch.linspace(-0.5, 0.5, 101, dtype=torch.float64)
+    sides = (r.abs() + 0.5) ** 2 / 2, (0.5 - r.abs()) ** 2 / 2
+    w = 0.25
+    up, down = (w + r * r + r.abs()) / 2, (w + r * r - r.abs()) / 2
+    assert torch.allclose(up, sides[0]) and torch.allclose(down, sides[1])
+    assert torch.allclose(1 - up - down, 0.75 - r * r)
+
+
+# ---- the promises: mean and variance ---------------------------------------------------------------------------------
+
+
+def moments_hold(drawn: torch.Tensor, mu: torch.Tensor, v: torch.Tensor, gap: torch.Tensor, n: int) -> None:
+    """drawn [n, K] against mean mu [K] and variance v [K], both within 6 standard errors in every column.
+
+    Six standard errors are exceeded once in 5·10^8 Gaussian checks; the error of a variance is taken from the sampled
+    fourth moment.
+    """
+    unit = ((drawn.double() - mu) / gap).numpy()
+    want = (v / gap**2).expand(unit.shape[1]).numpy()
+    mean = unit.mean(axis=0)
+    assert (np.abs(mean) <= 6 * np.sqrt(want / n) + 1e-7).all(), (mean, want)
+    square = unit**2
+    error = np.sqrt(square.var(axis=0) / n)
+    difference = square.mean(axis=0) - want
+    assert (np.abs(difference) <= 6 * error + 2e-6 * np.maximum(want, 1)).all(), (difference, error)
+
+
+def attainable(v, mu, gap):
+    """The variance that Q^vc promises: v, or that of stochastic rounding where v is below it."""
+    f = (mu / gap) % 1
+    return torch.maximum(torch.as_tensor(v, dtype=torch.float64).expand(mu.shape), f * (1 - f) * gap**2)
+
+
+@pytest.mark.parametrize("fmt", [*FORMATS, FixedPoint(16, 8)], ids=formats.name)
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_mean_and_variance_at_every_position_in_a_cell(fmt, ratio):
+    n, f = 200_000, torch.arange(32, dtype=torch.float32) / 32
+    mu = 1 + f * 0.125
+    gap = {FixedPoint: 0.125, BlockFloatingPoint: 2.0**-6, FloatingPoint: 0.125}[type(fmt)]
+    v = ratio * gap**2 / 4
+    gap = formats.grid(fmt, mu, reach=6 * v**0.5).gap
+    # one block per element: the elements are drawn as columns of a [32, n] tensor, axis 0 being the block's
+    drawn = vc_quantize(mu[:, None].expand(-1, n), v, fmt, generator(7)).T
+    mu, gap = mu.double(), torch.as_tensor(gap, dtype=torch.float64).expand(32)
+    moments_hold(drawn, mu, attainable(v, mu, gap), gap, n)
+
+
+@pytest.mark.parametrize("exponent", [-20, -11, -3, 0, 3])
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_block_exponents_from_minus_20_to_3(exponent, ratio):
+    """Blocks of 64 weights whose maximum is just below, at and just above a power of two, so that noise crosses it."""
+    n, fmt = 20_000, BlockFloatingPoint(8, 0)
+    top = 2.0**exponent
+    for edge in (1 - 2.0**-9, 1.0, 1 + 2.0**-7, 1.99):
+        mu = torch.rand(64, generator=generator(1)) * 2 - 1
+        mu[0] = edge
+        mu = mu * top
+        v = ratio * (top * 2.0**-6) ** 2 / 4
+        drawn = vc_quantize(mu.expand(n, 64), v, fmt, generator(11))
+        gap = formats.grid(fmt, mu[None], reach=6 * v**0.5).gap.double()[0]
+        moments_hold(drawn, mu.double(), attainable(v, mu.double(), gap), gap.expand(64), n)
+        assert torch.equal(quantize(drawn, fmt, "nearest"), drawn), "what was drawn lies on the format's own grid"
+
+
+def test_blocks_of_zeros_and_one_dimensional_parameters():
+    n, v = 200_000, 1e-4
+    for fmt, shape in ((BlockFloatingPoint(8, 0), (n, 2)), (BlockFloatingPoint(8, -1), (n, 2))):
+        drawn = vc_quantize(torch.zeros(shape), v, fmt, generator())
+        gap = formats.grid(fmt, torch.zeros(1, 1), reach=6 * v**0.5).gap.double().flatten()
+        moments_hold(drawn, torch.zeros(2).double(), torch.full((2,), v).double(), gap.expand(2), n)
+    bias = vc_quantize(torch.full((n,), 0.3), v, BlockFloatingPoint(8, 0), generator())  # a block for each element
+    gap = formats.grid(BlockFloatingPoint(8, 0), torch.full((1,), 0.3), reach=6 * v**0.5).gap.double()
+    moments_hold(bias[:, None], torch.tensor([0.3]).double(), torch.tensor([v]).double(), gap, n)
+    assert (vc_quantize(torch.zeros(10, 10), 0.0, BlockFloatingPoint(8, 0)) == 0).all()
+
+
+def test_without_variance_it_is_stochastic_rounding():
+    mu = torch.full((200_000,), 0.3)
+    drawn = vc_quantize(mu, 0.0, FixedPoint(8, 3), generator())
+    share = (drawn == 0.375).double().mean()
+    assert ((drawn == 0.25) | (drawn == 0.375)).all()
+    assert stats.binomtest(int(share * len(mu)), len(mu), 0.4).pvalue > FALSE_ALARM
+
+
+def test_clipping_at_the_ends_of_the_range():
+    drawn = vc_quantize(torch.tensor([15.8, -16.0, 100.0, -100.0]).expand(1000, -1), 0.5, FixedPoint(8, 3), generator())
+    assert drawn.max() == 15.875 and drawn.min() == -16.0
+    assert (drawn[:, 2] == 15.875).all() and (drawn[:, 3] == -16.0).all()
+
+
+# ---- arguments -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=formats.name)
+@pytest.mark.parametrize("ratio", [0.5, 2.0])
+def test_a_variance_given_as_a_tensor_is_the_same_variance(fmt, ratio):
+    """The step size may live on the device; both branches are then computed, and the same one is taken."""
+    v, mu = ratio * 0.125**2 / 4, 1 + torch.rand(4, 50_000, generator=generator())
+    as_tensor = vc_quantize(mu, torch.tensor(v), fmt, generator(1))
+    as_number = vc_quantize(mu, v, fmt, generator(1))
+    if ratio < 1 or not isinstance(fmt, FixedPoint):
+        assert torch.equal(as_tensor, as_number)  # the same random numbers in the same order
+    assert abs((as_tensor - mu).var() / (as_number - mu).var() - 1) < 0.05
+
+
+def test_full_precision_adds_a_gaussian():
+    drawn = vc_quantize(torch.full((100_000,), 3.0), 4.0, None, generator())
+    assert stats.kstest(drawn.numpy(), "norm", args=(3, 2)).pvalue > FALSE_ALARM
+
+
+def test_layout_dtype_and_input_stay():
+    mu = torch.randn(4, 6, 5, 3, generator=generator()).to(memory_format=torch.channels_last)
+    before = mu.clone()
+    for fmt, v in itertools.product(FORMATS, (1e-4, 0.1)):
+        drawn = vc_quantize(mu, v, fmt, generator())
+        assert torch.equal(mu, before) and drawn.stride() == mu.stride()
+        assert vc_quantize(mu.double(), v, fmt).dtype == torch.float64
+        assert vc_quantize(mu.bfloat16(), v, fmt).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("variance", [-1.0, float("nan")])
+def test_a_variance_that_makes_no_sense(variance):
+    with pytest.raises(ValueError, match="variance is .*must be a number ≥ 0"):
+        vc_quantize(torch.ones(3), variance, FixedPoint(8, 3))
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=formats.name)
+def test_nan_stays_nan(fmt):
+    drawn = vc_quantize(torch.tensor([[torch.nan, 1.0], [1.0, 1.0]]), 0.01, fmt)
+    assert drawn[0, 0].isnan() and drawn[1].isfinite().all()
+
+
+# ---- extreme magnitudes ----------------------------------------------------------------------------------------------
+
+magnitudes = st.floats(-2.0**100, 2.0**100, width=32)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    values=st.lists(magnitudes, min_size=1, max_size=20),
+    v=st.floats(0, 2.0**60, width=32),
+    fmt=st.sampled_from([*FORMATS, BlockFloatingPoint(3, -1), FloatingPoint(8, 7), FixedPoint(2, 1)]),
+)
+def test_whatever_comes_in_a_point_of_the_grid_comes_out(values, v, fmt):
+    mu = torch.tensor(values)
+    drawn = vc_quantize(mu[None], v, fmt, generator())
+    assert drawn.isfinite().all()
+    assert torch.equal(quantize(drawn, fmt, "nearest"), drawn)
+    if v == 0:
+        g = formats.grid(fmt, mu[None], reach=0.0)
+        clipped = (mu / g.gap).clamp(g.low, g.high) * g.gap
+        assert ((drawn - clipped).abs() <= g.gap).all()
