@@ -8,7 +8,7 @@ onto a grid is told in `rounding.py` and `variance.py`.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -131,7 +131,7 @@ def _roomy_exponent(span: Tensor, codes: float, fraction_bits: int, fmt: Format)
 _FORMS = 'use "fixed(W,F)", "fixed(W,F,symmetric)", "block(W,DIM)", "float(E,M)" or "full", for example "fixed(8,3)"'
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse(text: str) -> Format:
     """The format with that name: "fixed(8,3)", "fixed(8,3,symmetric)", "block(8,0)", "float(4,3)", "full" (None).
 

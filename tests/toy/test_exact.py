@@ -1,0 +1,233 @@
+"""The exact laws against the table of the method, closed forms, finer quadrature and the samplers themselves."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from qtorch import BlockFloatingPoint, FixedPoint
+from scipy import stats
+
+from lpsgld.formats import FormatError
+from lpsgld.toy import chains, theory
+from lpsgld.toy.distances import on_grid_floor, wasserstein2
+from lpsgld.toy.exact import Law, _compressed, _Outcomes, stationary, transition
+from lpsgld.toy.targets import Gaussian
+from tests.checks import FALSE_ALARM, assert_law
+
+EIGHT = FixedPoint(8, 3)
+TARGET = Gaussian()
+
+# Stationary standard deviations for N(0, 1), gradient noise 0.1, Q_G stochastic in the same format.
+TABLE = [(1e-2, 1.0658, 1.0025, 0.8398), (2e-3, 1.2846, 1.0005, 1.2558), (1e-4, 2.6559, 1.0000, 2.6556)]
+
+
+@pytest.mark.parametrize(("alpha", "naive", "vc", "asymptote"), TABLE)
+def test_the_table(alpha, naive, vc, asymptote):
+    assert round(stationary(TARGET, alpha, EIGHT, "naive", 0.1, EIGHT).std, 4) == naive
+    assert round(stationary(TARGET, alpha, EIGHT, "vc", 0.1, EIGHT).std, 4) == vc
+    assert round(theory.naive_std(alpha, 2.0**-3), 4) == asymptote
+
+
+@pytest.mark.parametrize("accumulator", ["naive", "vc", "full"])
+@pytest.mark.parametrize("alpha", [1e-1, 2e-3, 1e-4])
+def test_a_law_is_a_law(accumulator, alpha):
+    points, probabilities = stationary(TARGET, alpha, EIGHT, accumulator, 0.1, EIGHT)
+    assert points.dtype == probabilities.dtype == np.float64
+    assert (np.diff(points) > 0).all() and (probabilities >= 0).all()
+    assert probabilities.sum() == pytest.approx(1, abs=1e-12)
+
+
+# ---- closed forms --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", [0.3, 1e-2, 1e-3])
+@pytest.mark.parametrize("target", [Gaussian(), Gaussian(0.5, 0.7)], ids=["standard", "shifted"])
+def test_without_rounding_bias_the_variance_is_one_over_one_minus_half_alpha(alpha, target):
+    """The unrounded chain is AR(1), with variance s²/(1 - α/(2s²)); so is VC in mean and variance, on a fine grid."""
+    expected = target.std / math.sqrt(1 - alpha / (2 * target.std**2))
+    vc = stationary(target, alpha, FixedPoint(9, 5), "vc")
+    assert vc.mean == pytest.approx(target.mean, abs=1e-8) and vc.std == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 2e-3, 1e-4])
+def test_second_moments_of_the_full_precision_accumulator(alpha):
+    """E θ² (1 - (1-α)²) = 2α + α²·E(error²), where the error of the gradient is that of Q_W, of the noise and of Q_G.
+
+    E f(1-f)Δ² is Δ²/6 for a θ that is spread over many cells, up to exp(-2π²/Δ²).
+    """
+    law = stationary(TARGET, alpha, EIGHT, "full", 0.1, FixedPoint(8, 3))
+    gap2 = 2.0**-6
+    noise_rounding = gap2 * sum_of_rounding_variance(0.1 / 2.0**-3)
+    expected = (2 * alpha + alpha**2 * (gap2 / 6 + 0.01 + noise_rounding)) / (1 - (1 - alpha) ** 2)
+    assert law.std**2 == pytest.approx(expected, rel=1e-5)
+
+
+def sum_of_rounding_variance(s: float) -> float:
+    """E f(1-f) for f = fractional part of sξ: its Fourier series, 1/6 - Σ cos-moment/(πk)²."""
+    k = np.arange(1, 200)
+    return 1 / 6 - float(np.sum(np.exp(-2 * (np.pi * k * s) ** 2) / (np.pi * k) ** 2))
+
+
+@pytest.mark.parametrize("alpha", [1e-5, 1e-6])
+def test_the_naive_law_approaches_its_asymptote(alpha):
+    law = stationary(TARGET, alpha, FixedPoint(10, 3), "naive")
+    assert law.std == pytest.approx(theory.naive_std(alpha, 2.0**-3), rel=1e-4)
+
+
+@pytest.mark.parametrize("accumulator", ["naive", "vc"])
+@pytest.mark.parametrize(("alpha", "noise"), [(0.05, 0.0), (0.02, 1.0), (2e-3, 0.1), (1e-4, 0.5)])
+@pytest.mark.parametrize("grad", [None, EIGHT], ids=["full gradient", "rounded gradient"])
+def test_rows_have_the_mean_of_a_langevin_step_and_its_variance(accumulator, alpha, noise, grad):
+    points, matrix = transition(TARGET, alpha, EIGHT, accumulator, noise, grad)
+    inside = np.abs(points) < 8
+    mean = matrix @ points
+    assert np.allclose(mean[inside], ((1 - alpha) * points)[inside], atol=1e-11)
+    assert np.allclose(matrix.sum(axis=1), 1, atol=1e-12) and matrix.min() > -1e-12
+    if accumulator == "vc" and 2 * alpha > EIGHT_GAP**2 / 4:
+        variance = matrix @ points**2 - mean**2
+        rounded = 0.0 if grad is None else EIGHT_GAP**2 * sum_of_rounding_variance(noise / EIGHT_GAP)
+        if noise or grad is None:
+            assert np.allclose(variance[inside], 2 * alpha + alpha**2 * (noise**2 + rounded), rtol=1e-6)
+
+
+EIGHT_GAP = 2.0**-3
+
+
+def test_gauss_quadrature_of_a_rounded_gradient_keeps_eleven_moments():
+    rng = np.random.default_rng(0)
+    values, weights = np.sort(rng.normal(size=(5, 40)), axis=1), rng.random((5, 40)) * [[1]] * 5
+    weights[2, 2:] = 0  # a law of two values only
+    weights /= weights.sum(axis=1, keepdims=True)
+    few = _compressed(_Outcomes(values, weights, 0.0), smooth_below=1e3)
+    assert few.values.shape == (5, 6)
+    for power in range(12):
+        assert np.allclose((few.values**power * few.weights).sum(1), (values**power * weights).sum(1), rtol=1e-8)
+
+
+def test_compression_changes_nothing(monkeypatch):
+    reference = {}
+    for limit in (6, 10**6):
+        monkeypatch.setattr("lpsgld.toy.exact._NODES", limit)
+        for accumulator in ("naive", "vc", "full"):
+            law = stationary(TARGET, 0.01, FixedPoint(8, 4), accumulator, 0.5, FixedPoint(8, 4))
+            before = reference.setdefault(accumulator, law.probabilities)
+            assert np.abs(law.probabilities - before).max() < 1e-11
+
+
+def test_the_spread_gradient_is_fine_enough_for_the_corners_of_the_second_branch(monkeypatch):
+    coarse = stationary(TARGET, 1e-4, EIGHT, "vc", 2.0)
+    monkeypatch.setattr("lpsgld.toy.exact._spread_gaussian.__defaults__", (6401,))
+    fine = stationary(TARGET, 1e-4, EIGHT, "vc", 2.0)
+    assert np.abs(coarse.probabilities - fine.probabilities).max() < 1e-9
+
+
+# ---- the samplers ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("accumulator", ["naive", "vc"])
+@pytest.mark.parametrize("alpha", [1e-2, 2e-3, 1e-4])
+@pytest.mark.parametrize("grad", [None, EIGHT], ids=["full gradient", "rounded gradient"])
+def test_one_step_of_the_sampler_has_the_law_of_the_matrix(accumulator, alpha, grad):
+    """A million chains from each of four states, one step, chi-square against that row."""
+    points, matrix = transition(TARGET, alpha, EIGHT, accumulator, 0.1, grad)
+    for seed, row in enumerate((128, 131, 112, 150)):
+        start = torch.full((1_000_000,), float(points[row]))
+        end = chains.step(
+            start, TARGET, alpha, EIGHT, accumulator, grad=grad, gradient_noise=0.1, generator=generator(seed)
+        )
+        assert_law(counts_on(points, end), np.maximum(matrix[row], 0))
+
+
+@pytest.mark.parametrize("accumulator", ["naive", "vc"])
+def test_chains_forget_their_start_and_reach_the_law(accumulator):
+    """40,000 independent chains from 0, 600 steps of 0.01: (1 - α)^600 = 0.002 of the start is left."""
+    law = stationary(TARGET, 1e-2, EIGHT, accumulator, 0.1, EIGHT)
+    last = chains.run(
+        torch.zeros(40_000), 600, TARGET, 1e-2, EIGHT, accumulator,
+        keep_every=600, grad=EIGHT, gradient_noise=0.1, generator=generator(1),
+    )[0]  # fmt: skip
+    assert_law(counts_on(law.points, last), law.probabilities)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 1e-2])
+def test_chains_with_a_full_precision_accumulator_reach_their_law(alpha):
+    law = stationary(TARGET, alpha, EIGHT, "full", 0.1, EIGHT)
+    steps = int(8 / alpha)
+    last = chains.run(
+        torch.zeros(40_000), steps, TARGET, alpha, EIGHT, "full",
+        keep_every=steps, grad=EIGHT, gradient_noise=0.1, generator=generator(2),
+    )[0]  # fmt: skip
+    spacing = law.points[1] - law.points[0]
+    edges, cdf = law.points + spacing / 2, np.cumsum(law.probabilities)
+    assert stats.kstest(last.numpy(), lambda x: np.interp(x, edges, cdf)).pvalue > FALSE_ALARM
+
+
+def test_one_step_of_the_full_precision_accumulator_rounds_what_the_gradient_sees():
+    """Two gaps of a coarse format: the gradient is that of 0 or of 1, the noise small enough to tell them apart."""
+    end = chains.step(torch.full((100_000,), 0.25), TARGET, 1e-4, FixedPoint(2, 1), "full", generator=generator())
+    jump = (0.25 - end) / 1e-4
+    assert abs(jump.double().mean() - 0.25) < 5.3 * math.sqrt(2e-4 / 1e-8 + 1) / math.sqrt(100_000)
+
+
+def test_run_keeps_what_it_is_asked_to():
+    kept = chains.run(torch.zeros(3, 2), 10, TARGET, 0.1, EIGHT, "vc", keep_every=4, generator=generator())
+    every = chains.run(torch.zeros(3, 2), 10, TARGET, 0.1, EIGHT, "vc", generator=generator())
+    assert kept.shape == (2, 3, 2) and torch.equal(kept, every[3::4])
+    with pytest.raises(ValueError, match="steps=0"):
+        chains.run(torch.zeros(3), 0, TARGET, 0.1, EIGHT, "vc")
+
+
+# ---- distances -------------------------------------------------------------------------------------------------------
+
+
+def test_wasserstein_distance_of_two_gaussians():
+    """W2(N(m, s²), N(0, 1))² = m² + (s - 1)², up to the width of the bins."""
+    points = np.linspace(-12, 12, 40_001)
+    fine = Law(points, stats.norm.pdf(points, 0.3, 1.2) * (points[1] - points[0]))
+    assert wasserstein2(fine, TARGET) == pytest.approx(math.hypot(0.3, 0.2), abs=1e-4)
+    assert wasserstein2(fine, Gaussian(0.3, 1.2)) < 1e-3
+
+
+def test_wasserstein_distance_of_one_atom_is_the_second_moment():
+    assert wasserstein2(Law(np.array([3.0]), np.array([1.0])), TARGET) == pytest.approx(math.sqrt(10))
+
+
+def test_what_the_grid_itself_costs():
+    points = np.arange(-128, 128) / 8
+    floor = on_grid_floor(points, TARGET)
+    assert floor == pytest.approx(2.0**-3 / math.sqrt(12), rel=1e-4)
+    vc = wasserstein2(stationary(TARGET, 2e-3, EIGHT, "vc", 0.1, EIGHT), TARGET)
+    assert floor < vc < 1.001 * floor
+
+
+# ---- arguments -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda: stationary(TARGET, 0.0, EIGHT, "vc"), ValueError, "alpha is 0.0"),
+        (lambda: stationary(TARGET, math.nan, EIGHT, "vc"), ValueError, "alpha is nan"),
+        (lambda: stationary(TARGET, 0.1, EIGHT, "vc", -1.0), ValueError, "noise is -1.0"),
+        (lambda: stationary(TARGET, 0.1, EIGHT, "low"), ValueError, "'low'"),
+        (lambda: transition(TARGET, 0.1, EIGHT, "full"), ValueError, "'full'.*grid"),
+        (lambda: stationary(TARGET, 0.1, BlockFloatingPoint(8), "vc"), FormatError, r"block\(8,-1\).*fixed-point"),
+        (lambda: stationary(TARGET, 0.1, None, "naive"), FormatError, "weight format is full"),
+        (lambda: stationary(TARGET, 0.1, EIGHT, "vc", 0.1, BlockFloatingPoint(8)), FormatError, "gradient format"),
+        (lambda: Gaussian(std=0.0), ValueError, "std=0.0"),
+        (lambda: theory.naive_std(0.0, 0.1), ValueError, "alpha=0.0"),
+    ],
+)
+def test_bad_input(call, error, says):
+    with pytest.raises(error, match=says):
+        call()
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def counts_on(points, sample):
+    gap = points[1] - points[0]
+    return np.bincount(np.rint((sample.numpy() - points[0]) / gap).astype(int), minlength=len(points))
