@@ -8,6 +8,7 @@ With a full-precision accumulator the state is continuous; there the law is comp
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -71,7 +72,7 @@ def stationary(
     if accumulator == "full":
         return _stationary_full(target, alpha, fmt, gradient_noise, grad)
     points, matrix = transition(target, alpha, fmt, accumulator, gradient_noise, grad)
-    return Law(points, _left_eigenvector(matrix))
+    return Law(points, _left_eigenvector(matrix, _nearest(points, target.mean)))
 
 
 def transition(
@@ -92,44 +93,63 @@ def transition(
     v = 2 * alpha / gap**2  # from here on, all lengths are in units of the gap
     if accumulator == "vc" and v <= 0.25:
         outcomes = _spread_gaussian(outcomes)
-        std, survival = 0.0, partial(_correction_survival, w=v)
+        std, spline = 0.0, _Spline(partial(_correction_survival, w=v), 0)
     else:
-        spline, v = (_linear_spline_survival, v) if accumulator == "naive" else (_quadratic_spline_survival, v - 0.25)
+        order = 1 if accumulator == "naive" else 2
+        v = v if accumulator == "naive" else v - 0.25
         std = math.sqrt(v + (alpha * outcomes.gaussian_std / gap) ** 2)
-        survival = partial(spline, s=std)
+        spline = _Spline(partial((_ramp, _parabola)[order - 1], s=std), order)
         outcomes = _compressed(outcomes, smooth_below=std * gap / alpha)
     drift = alpha * outcomes.values / gap
-    return points, _assemble(codes, drift, outcomes.weights, survival, reach=math.ceil(_TAIL * std) + 3)
+    return points, _assemble(codes, drift, outcomes.weights, spline, reach=math.ceil(_TAIL * std) + 3)
 
 
 # ---- one step on the grid ----------------------------------------------------------------------------------------
 
 
-def _assemble(codes, drift, weights, survival, reach) -> np.ndarray:
-    """P[i, j] from survival(d) = P(rounded ≥ j), d being how far the mean lies above j; sure beyond ±reach."""
+class _Spline(NamedTuple):
+    """P(rounded ≥ j) as a finite difference over j, of this order, of a function of t - j; t is the step's mean.
+
+    A B-spline is a finite difference of a truncated power, so that the integral of a Gaussian against one is a finite
+    difference of the Gaussian's truncated moments: `_ramp` for stochastic rounding, `_parabola` for Q^vc.
+    """
+
+    function: Callable[[np.ndarray], np.ndarray]
+    order: int
+
+
+def _assemble(codes, drift, weights, spline: _Spline, reach: int) -> np.ndarray:
+    """P[i, j] of steps from code i to a mean of code i - drift[i, k] with weights[i, k]; it ends within ±reach."""
     n = len(codes)
-    first = np.floor(codes[:, None] - drift.max(axis=1, keepdims=True)) - reach
-    width = int(np.ceil((drift.max(axis=1) - drift.min(axis=1)).max())) + 2 * reach + 1
-    ends = first + np.arange(width + 1)  # [n, width + 1]
-    above = np.zeros_like(ends)
+    first = np.floor(codes - drift.max(axis=1)) - reach
+    width = math.ceil(np.ptp(drift, axis=1).max()) + 2 * reach + 1
+    margin = min(spline.order, 1)
+    ends = first[:, None] + np.arange(-margin, width + max(spline.order, 1))
+    total = np.zeros_like(ends)
     for k in range(drift.shape[1]):
-        above += weights[:, k, None] * survival((codes - drift[:, k])[:, None] - ends)
+        total += weights[:, k, None] * spline.function((codes - drift[:, k])[:, None] - ends)
+    above = (-1) ** spline.order * np.diff(total, n=spline.order, axis=1)
     above[:, 0], above[:, -1] = 1.0, 0.0
-    columns = np.clip(ends[:, :-1] - codes[0], 0, n - 1).astype(int)  # the range clips
+    columns = np.clip(ends[:, margin : margin + width] - codes[0], 0, n - 1).astype(int)  # the range clips
     flat = (np.arange(n)[:, None] * n + columns).ravel()
     return np.bincount(flat, weights=-np.diff(above, axis=1).ravel(), minlength=n * n).reshape(n, n)
 
 
-def _linear_spline_survival(d, s):
-    """P(Q^s(X) ≥ 0) for X ~ N(d, s²) in units of the gap: the linear ramp from -1 to 0, smoothed."""
-    d = np.clip(d, -_TAIL * s - 1, _TAIL * s)  # beyond, it is 0 or 1, but the difference would cancel
-    return _ramp(d + 1, s) - _ramp(d, s)
+def _ramp(d, s):
+    """E max(d + sξ, 0)."""
+    if s == 0:
+        return np.maximum(d, 0)
+    z = d / s
+    return d * ndtr(z) + s * _phi(z)
 
 
-def _quadratic_spline_survival(d, s):
-    """P(floor(X + u1 + u2 - 1/2) ≥ 0) for X ~ N(d, s²): the triangular distribution function, smoothed."""
-    d = np.clip(d + 0.5, -_TAIL * s - 1, _TAIL * s + 1)
-    return _parabola(d + 1, s) - 2 * _parabola(d, s) + _parabola(d - 1, s)
+def _parabola(d, s):
+    """E max(d + 1/2 + sξ, 0)²/2; the half centres Q^vc's spline on the point that it rounds to."""
+    d = d + 0.5
+    if s == 0:
+        return np.maximum(d, 0) ** 2 / 2
+    z = d / s
+    return ((d * d + s * s) * ndtr(z) + d * s * _phi(z)) / 2
 
 
 def _correction_survival(d, w):
@@ -142,22 +162,6 @@ def _correction_survival(d, w):
         [1.0, 1 - (1 - f) * half, f * (1 - half) + (1 - f) * half, f * half],
         0.0,
     )
-
-
-def _ramp(a, s):
-    """E max(a + sξ, 0)."""
-    if s == 0:
-        return np.maximum(a, 0)
-    z = a / s
-    return a * ndtr(z) + s * _phi(z)
-
-
-def _parabola(a, s):
-    """E max(a + sξ, 0)² / 2."""
-    if s == 0:
-        return np.maximum(a, 0) ** 2 / 2
-    z = a / s
-    return ((a * a + s * s) * ndtr(z) + a * s * _phi(z)) / 2
 
 
 def _phi(z):
@@ -173,12 +177,12 @@ def _gradient_outcomes(slopes: np.ndarray, noise: float, grad: Format) -> _Outco
     gap, codes = _grid_codes(grad)
     t = slopes / gap
     s = noise / gap
-    reach = int(np.ceil(_TAIL * s)) + 1
-    ends = np.floor(t)[:, None] + np.arange(-reach, reach + 3)
-    above = _linear_spline_survival(t[:, None] - ends, s)
+    reach = math.ceil(_TAIL * s) + 1
+    ends = np.floor(t)[:, None] + np.arange(-reach - 1, reach + 3)
+    above = -np.diff(_ramp(t[:, None] - ends, s), axis=1)  # P(Q_G ≥ end), of all ends but the first
     above[:, 0], above[:, -1] = 1.0, 0.0
     weights = np.maximum(-np.diff(above, axis=1), 0.0)
-    return _Outcomes(np.clip(ends[:, :-1], codes[0], codes[-1]) * gap, weights, 0.0)
+    return _Outcomes(np.clip(ends[:, 1:-1], codes[0], codes[-1]) * gap, weights, 0.0)
 
 
 def _spread_gaussian(outcomes: _Outcomes, nodes: int = 1601) -> _Outcomes:
@@ -224,13 +228,26 @@ def _compressed(outcomes: _Outcomes, smooth_below: float) -> _Outcomes:
 # ---- stationary vectors ------------------------------------------------------------------------------------------
 
 
-def _left_eigenvector(matrix: np.ndarray) -> np.ndarray:
-    n = len(matrix)
-    system = matrix.T - np.eye(n)
-    system[-1] = 1.0  # the last balance equation follows from the others: in its place, the sum
+def _left_eigenvector(matrix: np.ndarray, likely: int) -> np.ndarray:
+    """π with π P = π, by a banded solver: small steps reach few states. `likely`: a state that is not rare."""
+    source, destination = np.nonzero(matrix)
+    offset = destination - source
+    band = int(np.abs(offset).max())
+    balance = np.zeros((2 * band + 1, len(matrix)))
+    balance[band + offset, source] = matrix[source, destination]
+    return _null_vector(balance, band, likely)
+
+
+def _null_vector(balance: np.ndarray, band: int, likely: int) -> np.ndarray:
+    """π with (P^T - I) π = 0, where P[i, i + o] is balance[band + o, i]: LAPACK's storage of the banded P^T."""
+    n = balance.shape[1]
+    balance[band] -= 1.0
+    for offset in range(-band, band + 1):  # one equation follows from the others: in its place, π[likely] = 1
+        if 0 <= likely - offset < n:
+            balance[band + offset, likely - offset] = float(offset == 0)
     rhs = np.zeros(n)
-    rhs[-1] = 1.0
-    solution = np.maximum(np.linalg.solve(system, rhs), 0.0)
+    rhs[likely] = 1.0
+    solution = np.maximum(solve_banded((band, band), balance, rhs), 0.0)
     return solution / solution.sum()
 
 
@@ -256,25 +273,7 @@ def _stationary_full(target, alpha, fmt, noise, grad) -> Law:
     inside = (np.arange(n)[:, None] + offsets >= 0) & (np.arange(n)[:, None] + offsets < n)
     rows *= inside
     rows /= rows.sum(axis=1, keepdims=True)
-    # (P^T - I) π = 0 with π fixed to 1 in the middle; banded storage: diagonal of offset o is row band + o
-    banded = np.zeros((2 * band + 1, n))
-    for column, offset in enumerate(offsets):
-        source = np.arange(max(0, -offset), min(n, n - offset))
-        banded[band + offset, source] = rows[source, column]
-    banded[band] -= 1.0
-    return Law(points, _null_vector(banded, band))
-
-
-def _null_vector(banded: np.ndarray, band: int) -> np.ndarray:
-    n = banded.shape[1]
-    middle = n // 2
-    for offset in range(-band, band + 1):  # the middle equation becomes π[middle] = 1
-        if 0 <= middle - offset < n:
-            banded[band + offset, middle - offset] = float(offset == 0)
-    rhs = np.zeros(n)
-    rhs[middle] = 1.0
-    solution = np.maximum(solve_banded((band, band), banded, rhs), 0.0)
-    return solution / solution.sum()
+    return Law(points, _null_vector(np.ascontiguousarray(rows.T), band, _nearest(points, target.mean)))
 
 
 def _support(target, fmt, spacing) -> np.ndarray:
@@ -313,6 +312,10 @@ def _full_outcomes(target, points, fmt, noise, grad) -> _Outcomes:
     values = np.concatenate([part.values for _, part in parts], axis=1)
     weights = np.concatenate([share[:, None] * part.weights for share, part in parts], axis=1)
     return _Outcomes(values, weights, parts[0][1].gaussian_std)
+
+
+def _nearest(points: np.ndarray, x: float) -> int:
+    return int(np.abs(points - x).argmin())
 
 
 # ---- arguments ---------------------------------------------------------------------------------------------------

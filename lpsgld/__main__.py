@@ -1,0 +1,115 @@
+"""The command line: `lpsgld` or `python -m lpsgld`.
+
+Each subcommand is a row of COMMANDS: its name, one line of help, the function that adds its arguments and the
+function that runs it and returns the exit status. The latter imports what it needs: training on a GPU machine
+must not ask for papermill and Jupyter.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+FAILURE, MISTAKE, INTERRUPTED = 1, 2, 130
+
+
+class Command(NamedTuple):
+    name: str
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    function: Callable[[argparse.Namespace], int]
+
+
+class Mistake(Exception):
+    """Something that the user can mend: shown as one line, without a traceback."""
+
+
+@contextmanager
+def mendable(*errors: type[Exception]) -> Iterator[None]:
+    """Turn `errors` raised inside into a Mistake."""
+    try:
+        yield
+    except errors as error:
+        raise Mistake(str(error)) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand. 0: success, 1: a notebook failed, 2: the request cannot be met, 130: interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.function(options)
+    except Mistake as mistake:
+        print(f"lpsgld: {mistake}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        print("lpsgld: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lpsgld", description="Low-precision SGLD: notebooks and experiments.")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        subparser = subparsers.add_parser(command.name, help=command.help, description=command.help)
+        command.add_arguments(subparser)
+        subparser.set_defaults(function=command.function)
+    return parser
+
+
+def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="name or number (default: the profile's)")
+    parser.add_argument("--profile", default="laptop", help="smoke, laptop (default), gpu: notebooks/profiles/*.yaml")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="NOTEBOOK.PARAMETER=VALUE",
+        help="override the profile, for example 05_variance_correction.seed=1; may be repeated",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="executed notebooks (default: runs/PROFILE)")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from lpsgld import batch
+    from lpsgld.batch import notebook, plan
+    from lpsgld.batch.report import report
+
+    # `kill` ends a run as Ctrl-C does: no kernel is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with mendable(batch.BatchError):
+        directory = notebook.find_directory()
+        overrides = plan.parse_settings(options.settings, directory)
+        results = batch.run(options.notebooks, options.profile, overrides, options.out, directory)
+    print("\n" + report(results, batch.run_directory(directory, options.profile, options.out)))
+    statuses = {result.status for result in results}
+    if "interrupted" in statuses:
+        return INTERRUPTED
+    return FAILURE if "failed" in statuses else 0
+
+
+def _add_list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="name or number (default: all)")
+
+
+def _list(options: argparse.Namespace) -> int:
+    from lpsgld.batch import BatchError, notebook
+    from lpsgld.batch.report import describe
+
+    with mendable(BatchError):
+        directory = notebook.find_directory()
+        chosen = [notebook.resolve(text, directory) for text in options.notebooks] or notebook.names(directory)
+        print("\n\n".join(describe(notebook.read(directory / f"{name}.ipynb")) for name in chosen))
+    return 0
+
+
+COMMANDS = (
+    Command("run", "execute notebooks in order, with papermill", _add_run_arguments, _run),
+    Command("list", "show the notebooks, their questions and their parameters", _add_list_arguments, _list),
+)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""An executed notebook as one HTML file, with its pictures inside and in place of its widgets."""
+
+import copy
+from pathlib import Path
+
+import nbformat
+from nbconvert import HTMLExporter
+
+# A picture before the widget that shows it: without a kernel, and without a network for the widgets'
+# scripts, a reader would otherwise see a blank.
+PREFERENCE = (
+    "text/html",
+    "text/markdown",
+    "image/svg+xml",
+    "text/latex",
+    "image/png",
+    "image/jpeg",
+    "text/plain",
+)
+
+
+def to_html(content: nbformat.NotebookNode, title: str, directory: Path) -> str:
+    """The notebook as HTML; `directory` is where its relative picture links start."""
+    content = copy.deepcopy(content)
+    content.metadata.pop("widgets", None)  # what is left needs no script of theirs
+    exporter = HTMLExporter(embed_images=True)
+    exporter.config.NbConvertBase.display_data_priority = list(PREFERENCE)
+    html, _ = exporter.from_notebook_node(content, {"metadata": {"name": title, "path": str(directory)}})
+    return html

@@ -1,0 +1,107 @@
+"""What a notebook declares about itself: its question, parameters, prerequisites and device."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+import lpsgld
+from lpsgld.batch import parameters
+from lpsgld.batch.errors import BatchError, about, known_name
+from lpsgld.batch.parameters import Parameter
+
+DEVICES = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """One notebook, read but not executed.
+
+    `after` names the notebooks whose results it needs, `device` the one it cannot do without; both come from
+    the notebook's metadata, `{"lpsgld": {"after": ["08_cifar"], "device": "cuda"}}`, and both may be left out.
+    """
+
+    path: Path
+    title: str
+    question: str
+    parameters: dict[str, Parameter]
+    after: tuple[str, ...]
+    device: str
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+
+def find_directory() -> Path:
+    """The notebooks: those of the current directory, else those beside the package (an editable install)."""
+    beside_package = Path(lpsgld.__file__).resolve().parents[1]
+    for directory in (Path.cwd() / "notebooks", beside_package / "notebooks"):
+        if any(directory.glob("*.ipynb")):
+            return directory
+    raise BatchError(
+        f"no notebooks in {Path.cwd() / 'notebooks'}, nor beside the package: "
+        "run from a checkout of the repository, or install it with `pip install -e .`"
+    )
+
+
+def names(directory: Path) -> list[str]:
+    """The names of the notebooks in `directory`, in the order in which they are read and run."""
+    return sorted(path.stem for path in directory.glob("*.ipynb"))
+
+
+def resolve(text: str, directory: Path) -> str:
+    """The notebook that `text` means: a name, a path to it, or its number (`05`)."""
+    name = Path(text).name.removesuffix(".ipynb")
+    available = names(directory)
+    numbered = [candidate for candidate in available if candidate.startswith(f"{name}_")]
+    return numbered[0] if len(numbered) == 1 and name.isdigit() else known_name("notebook", name, available)
+
+
+def read(path: Path) -> Notebook:
+    """Read and check what the notebook at `path` declares. Raises BatchError, with the notebook's name."""
+    with about(f"notebook {path.stem}"):
+        content = load(path)
+        title, question = _headline(content)
+        after, device = _requirements(content, path)
+        return Notebook(path, title, question, parameters.parse(_parameters_cell(content).source), after, device)
+
+
+def load(path: Path) -> nbformat.NotebookNode:
+    """The valid notebook in the file at `path`, else BatchError."""
+    try:
+        content = nbformat.read(path, as_version=4)
+        nbformat.validate(content)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        raise BatchError(f"not a valid notebook: {str(error).splitlines()[0]}") from error
+    return content
+
+
+def _parameters_cell(content: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    cells = [cell for cell in content.cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise BatchError(f"exactly one cell must carry the tag `parameters`, found {len(cells)}")
+    if cells[0].cell_type != "code":
+        raise BatchError("the cell tagged `parameters` must be a code cell")
+    return cells[0]
+
+
+def _requirements(content: nbformat.NotebookNode, path: Path) -> tuple[tuple[str, ...], str]:
+    declared = dict(content.metadata.get("lpsgld", {}))
+    after, device = tuple(declared.pop("after", ())), declared.pop("device", "cpu")
+    if declared:
+        raise BatchError(f"its metadata `lpsgld` has {', '.join(declared)}; only `after` and `device` are known")
+    known_name("device", device, DEVICES)
+    for name in after:
+        known_name("notebook in `after`", name, names(path.parent))
+        # Numbers give the order; a prerequisite that sorts later would need a second, hidden order.
+        if name >= path.stem:
+            raise BatchError(f"`after` names {name}, which does not come before it: renumber one of them")
+    return after, device
+
+
+def _headline(content: nbformat.NotebookNode) -> tuple[str, str]:
+    lines = next((cell.source for cell in content.cells if cell.cell_type == "markdown"), "").splitlines()
+    title = next((line.lstrip("# ") for line in lines if line.startswith("# ")), "")
+    question = next((line.strip("#>*_ ") for line in lines if line.rstrip("*_ ").endswith("?")), "")
+    return title, question

@@ -1,0 +1,44 @@
+"""Where a network computes, and where its random numbers come from."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """"auto" is the GPU if there is one, else the CPU; otherwise a torch device. Raises ValueError if there is none."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f'there is no device {name!r}: use "auto", "cpu", "cuda" or "cuda:0"') from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ValueError(f'the device is {name!r}, but torch sees {count} CUDA devices here: use "auto" or "cpu"')
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """What the hardware calls itself."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+@contextmanager
+def seeded(device: torch.device, *key: int) -> Iterator[None]:
+    """torch's default generators start from `key` (whole numbers ≥ 0) inside, and are put back afterwards.
+
+    Different keys give independent streams. A unit of work that is seeded by its own key (an epoch, a prediction)
+    can be repeated without remembering any generator's state.
+    """
+    high, low = np.random.SeedSequence(key).generate_state(2, np.uint32)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed((int(high) << 31) ^ int(low))
+        yield

@@ -1,0 +1,30 @@
+"""What a notebook shows: sliders, figures for slides, checked claims, exercises.
+
+Numbers come from the rest of the package; how a notebook is run in a batch is in `lpsgld.batch`; the pictures
+themselves are in `lpsgld.lab.views`, one module a notebook, which is not imported here.
+"""
+
+from lpsgld.lab.claims import ClaimFailed, claim, summary
+from lpsgld.lab.exercises import check_answer, predict
+from lpsgld.lab.explore import explore
+from lpsgld.lab.figures import save_figure
+from lpsgld.lab.panel import Panel
+from lpsgld.lab.session import start
+from lpsgld.lab.style import new_figure, role
+from lpsgld.lab.view import Control, View
+
+__all__ = [
+    "ClaimFailed",
+    "Control",
+    "Panel",
+    "View",
+    "check_answer",
+    "claim",
+    "explore",
+    "new_figure",
+    "predict",
+    "role",
+    "save_figure",
+    "start",
+    "summary",
+]

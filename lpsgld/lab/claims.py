@@ -1,0 +1,83 @@
+"""Claims: every sentence of a notebook that numbers can check is checked, and a false one stops the notebook."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from lpsgld.lab import output, session
+
+
+class ClaimFailed(AssertionError):
+    """A claim does not hold; the message has the numbers."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence that held: the number measured (None if there is none) and what it had to be."""
+
+    text: str
+    measured: float | None
+    condition: str
+
+
+def claim(
+    text: str,
+    measured: Any = None,
+    *,
+    expected: float | None = None,
+    tolerance: float | None = None,
+    between: tuple[float, float] | None = None,
+    holds: Any = None,
+) -> None:
+    """Check a sentence with numbers, print one line, and remember it for `summary`.
+
+    One of three forms: |measured - expected| <= tolerance; low <= measured <= high, for between=(low, high);
+    or holds, something true or false (with `measured` only to show). NaN never holds.
+
+    Raises ClaimFailed with the numbers, TypeError if the form is none of these.
+    """
+    forms = [expected is not None, between is not None, holds is not None]
+    if sum(forms) != 1 or (expected is None) != (tolerance is None) or (holds is None and measured is None):
+        raise TypeError(
+            "claim(text, measured, ...) needs expected= with tolerance=, or between=(low, high); "
+            "claim(text, ...) without a number needs holds="
+        )
+    number = None if measured is None else float(measured)
+    if expected is not None:
+        condition = f"expected {expected:.6g} ± {tolerance:.2g}"
+        true = abs(number - expected) <= tolerance
+    elif between is not None:
+        low, high = between
+        condition = f"expected from {low:.6g} to {high:.6g}"
+        true = low <= number <= high
+    else:
+        condition = ""
+        true = bool(holds)
+    true = true and not (number is not None and math.isnan(number))
+    line = _line(text, number, condition)
+    if not true:
+        raise ClaimFailed(f"✗ {line}")
+    running = session.current()
+    if running is not None:
+        running.claims[text] = Claim(text, number, condition)
+    print(f"✓ {line}")
+
+
+def summary() -> None:
+    """Display a table of the numbers that this notebook's claims have measured. Raises RuntimeError before start."""
+    claims = session.required("summary").claims.values()
+    lines = ["| claim | measured | |", "|---|---|---|"]
+    for held in claims:
+        number = "✓" if held.measured is None else f"{held.measured:.6g}"
+        lines.append(f"| {held.text.replace('|', '&#124;')} | {number} | {held.condition} |")
+    plain = "\n".join(f"✓ {_line(held.text, held.measured, held.condition)}" for held in claims)
+    nothing = "No claim has been checked yet."
+    markdown = "\n".join(lines) if claims else nothing
+    output.show({"text/markdown": markdown, "text/plain": plain or nothing})
+
+
+def _line(text: str, number: float | None, condition: str) -> str:
+    parts = ([] if number is None else [f"measured {number:.6g}"]) + ([condition] if condition else [])
+    return f"{text}: {', '.join(parts)}" if parts else text

@@ -1,0 +1,68 @@
+"""The notebook that is running: its name, its seed, whether sliders move, where its figures go.
+
+`start` is the first call of every notebook; the other modules ask `current()`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lpsgld.lab.claims import Claim
+
+
+@dataclass(frozen=True)
+class Session:
+    """What `start` was told, and the claims that have held so far, by their text."""
+
+    notebook: str
+    seed: int
+    live: bool
+    smoke: bool
+    figures: Path
+    claims: dict[str, Claim] = field(default_factory=dict)
+
+
+_session: Session | None = None
+
+
+def start(notebook: str, *, seed: int = 0, live: bool = True, smoke: bool = False) -> None:
+    """Begin the notebook with this name (such as "05_variance_correction"); its parameters are passed on.
+
+    Figures go to `figures/` of the repository, those of a smoke run to `figures/` in the run's own folder: the
+    one named by the environment variable LPSGLD_RUN_DIR, or `runs/smoke`.
+    """
+    global _session
+    root = repository() or Path.cwd()
+    if smoke:
+        figures = Path(os.environ.get("LPSGLD_RUN_DIR") or root / "runs" / "smoke") / "figures"
+    else:
+        figures = root / "figures"
+    _session = Session(notebook, seed, live, smoke, figures)
+
+
+def current() -> Session | None:
+    """The running notebook's session, or None before `start`."""
+    return _session
+
+
+def required(caller: str) -> Session:
+    """The running notebook's session. Raises RuntimeError, naming the caller, before `start`."""
+    if _session is None:
+        raise RuntimeError(f'lab.{caller} needs to know the notebook: call lab.start("NN_name", seed=seed) first')
+    return _session
+
+
+def repository() -> Path | None:
+    """The folder of the project's clone: the one that holds the current folder, else this package; or None."""
+    for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parents[2]):
+        description = folder / "pyproject.toml"
+        if description.is_file():
+            with description.open("rb") as file:
+                if tomllib.load(file).get("project", {}).get("name") == "lpsgld":
+                    return folder
+    return None

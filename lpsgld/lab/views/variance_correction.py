@@ -1,0 +1,274 @@
+"""What notebook 05 shows: the exact laws of the low-precision samplers, one step of each, and Figure 1 of the paper."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from scipy.special import ndtr
+
+from lpsgld import formats
+from lpsgld.lab.style import color, new_figure, role, styled
+from lpsgld.lab.view import Control, View
+from lpsgld.toy import chains, theory
+from lpsgld.toy.distances import on_grid_floor, wasserstein2
+from lpsgld.toy.exact import Law, stationary
+from lpsgld.toy.targets import Gaussian
+
+TARGET = Gaussian()
+GRADIENT_NOISE = 0.1
+ALPHAS = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1)
+_THETA = np.linspace(-8, 8, 321)
+
+
+@cache
+def exact_law(alpha: float, word_length: int, fractional_bits: int, accumulator: str) -> Law:
+    """The stationary law on N(0, 1) in fixed(W,F), with gradient noise 0.1 and gradients rounded to the same format."""
+    fmt = formats.parse(f"fixed({word_length},{fractional_bits})")
+    return stationary(TARGET, alpha, fmt, accumulator, GRADIENT_NOISE, fmt)
+
+
+@cache
+def exact_distance(alpha: float, word_length: int, fractional_bits: int, accumulator: str) -> float:
+    """W2 between `exact_law` and N(0, 1)."""
+    return wasserstein2(exact_law(alpha, word_length, fractional_bits, accumulator), TARGET)
+
+
+def bin_edges(points: np.ndarray) -> np.ndarray:
+    """The edges of bins as wide as the gap, one around each grid point."""
+    gap = points[1] - points[0]
+    return np.append(points - gap / 2, points[-1] + gap / 2)
+
+
+# ---- the law, and its distance to the target -------------------------------------------------------------------------
+
+
+def build_law(alpha, word_length, fractional_bits):
+    figure, (ax, distance) = new_figure(
+        1, 2, title="The law that each sampler reaches", width_ratios=(3, 2), wspace=0.2, left=0.07
+    )
+    ax.plot(_THETA, TARGET.density(_THETA), **role("target", label="target N(0, 1)"))
+    distance.set(xscale="log", yscale="log", xlim=(7e-5, 1.4e-1), ylim=(4e-3, 12))
+    distance.set(xlabel="step size α", title="distance W2 to the target")
+    artists = {
+        "naive": ax.stairs([0], [0, 1], baseline=None, **role("naive")),
+        "vc": ax.stairs([0], [0, 1], baseline=None, **role("vc")),
+        "axes": ax,
+        "naive distance": distance.plot([], [], **role("naive", label="_")),
+        "vc distance": distance.plot([], [], **role("vc", label="_")),
+        "here": distance.plot([], [], "o", color=color("target"), markersize=9)[0],
+        "floor": distance.axhline(1, color=color("pinned"), linewidth=1.5, label="best on this grid"),
+    }
+    ax.set(xlabel="parameter θ", xlim=(-6, 6))
+    ax.legend(loc="upper left", handlelength=2.2)
+    distance.legend(loc="upper right")
+    update_law(artists, alpha, word_length, fractional_bits)
+    return figure, artists
+
+
+def update_law(artists, alpha, word_length, fractional_bits):
+    tallest = 0.0
+    for accumulator in ("naive", "vc"):
+        points, probabilities = exact_law(alpha, word_length, fractional_bits, accumulator)
+        density = probabilities / (points[1] - points[0])
+        tallest = max(tallest, float(density.max()))
+        artists[accumulator].set_data(density, bin_edges(points))
+        curve = [exact_distance(a, word_length, fractional_bits, accumulator) for a in ALPHAS]
+        artists[f"{accumulator} distance"][0].set_data(ALPHAS, curve)
+    artists["axes"].set_ylim(0, 0.62 if tallest < 0.6 else 1.25 * tallest)
+    artists["axes"].set_title(f"density, fixed({word_length},{fractional_bits}), α = {alpha:g}")
+    near = [exact_distance(alpha, word_length, fractional_bits, accumulator) for accumulator in ("naive", "vc")]
+    artists["here"].set_data([alpha, alpha], near)
+    artists["floor"].set_ydata([on_grid_floor(points, TARGET)] * 2)
+    return {
+        "std naive": exact_law(alpha, word_length, fractional_bits, "naive").std,
+        "std VC": exact_law(alpha, word_length, fractional_bits, "vc").std,
+        "W2 naive": near[0],
+        "W2 VC": near[1],
+    }
+
+
+law = View(
+    name="law",
+    title="The law that each sampler reaches",
+    build=build_law,
+    update=update_law,
+    controls=(
+        Control("alpha", "step size α", ALPHAS, 2e-3),
+        Control("word_length", "word length W", (4, 5, 6, 7, 8), 8),
+        Control("fractional_bits", "fractional bits F", (1, 2, 3, 4, 5), 3),
+    ),
+    static=({"alpha": 1e-2}, {"alpha": 1e-4}, {"alpha": 1e-4, "fractional_bits": 5}),
+    ghosts=("naive", "vc"),
+)
+
+
+# ---- one step --------------------------------------------------------------------------------------------------------
+
+
+def naive_step(position: float, ratio: float, codes: np.ndarray) -> np.ndarray:
+    """P(code) when μ + √v ξ is rounded stochastically; lengths in gaps, μ = position, v = ratio/4."""
+    s = math.sqrt(ratio / 4)
+    z = (position - (codes[:, None] + np.array([-1, 0, 1]))) / s
+    ramp = s * (z * ndtr(z) + np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi))
+    return ramp[:, 0] - 2 * ramp[:, 1] + ramp[:, 2]
+
+
+def vc_step(position: float, ratio: float, codes: np.ndarray) -> np.ndarray:
+    """P(code) of Q^vc(μ, v); lengths in gaps, μ = position in [0, 1), v = ratio/4."""
+    w, f = ratio / 4, position
+    if w > 0.25:
+        s = math.sqrt(w - 0.25)
+        d = position - codes[:, None] + np.array([1.5, 0.5, -0.5, -1.5])
+        z = d / s
+        half = ((d * d + s * s) * ndtr(z) + d * s * np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)) / 2
+        return half @ np.array([1, -3, 3, -1])
+    side = max(w - f * (1 - f), 0) / 2
+    law = {-1: (1 - f) * side, 0: (1 - f) * (1 - 2 * side) + f * side}
+    law |= {1: f * (1 - 2 * side) + (1 - f) * side, 2: f * side}
+    return np.array([law.get(int(code), 0.0) for code in codes])
+
+
+_CODES = np.arange(-3, 5)
+_POSITIONS = np.linspace(0, 1, 201)
+RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.1, 1.5, 2.0, 3.0, 4.0)
+
+
+def step_variance(position: np.ndarray, ratio: float, accumulator: str) -> np.ndarray:
+    """The variance of one step, in units of v, at each position in the cell."""
+    v, f = ratio / 4, np.asarray(position)
+    if accumulator == "vc":
+        return np.maximum(v, f * (1 - f)) / v if ratio <= 1 else np.ones_like(f)
+    k = np.arange(1, 60)[:, None]  # E f(1-f) of a Gaussian, as a Fourier series
+    series = np.cos(2 * np.pi * k * f) * np.exp(-2 * np.pi**2 * k**2 * v) / (np.pi * k) ** 2
+    return (v + 1 / 6 - series.sum(axis=0)) / v
+
+
+def build_step(position, ratio):
+    figure, (ax, variance) = new_figure(
+        1, 2, title="One step, from mean μ with variance v", width_ratios=(3, 2), wspace=0.22, left=0.07
+    )
+    artists = {
+        "naive": ax.bar(_CODES - 0.18, np.ones(len(_CODES)), 0.34, color=color("naive"), hatch="//", label="naive"),
+        "vc": ax.bar(_CODES + 0.18, np.ones(len(_CODES)), 0.34, color=color("vc"), label="variance-corrected"),
+        "mean": ax.axvline(0, ymax=0.72, **role("target", label="mean μ")),
+        "naive variance": variance.plot([], [], **role("naive", label="_"))[0],
+        "vc variance": variance.plot([], [], **role("vc", label="_"))[0],
+        "here": variance.axvline(0, ymax=0.87, color=color("target"), linewidth=1.2),
+    }
+    variance.axhline(1, **role("target", label="what Langevin asks for", linewidth=1.5))
+    ax.set(xlabel="grid point, in gaps Δ", title="probability of each grid point", ylim=(0, 1.3), xlim=(-3.6, 4.6))
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.set_xticks(_CODES)
+    ax.set_yticks(np.linspace(0, 1, 6))
+    variance.set(xlabel="position of μ in its cell, in gaps", title="variance of the step / v", xlim=(0, 1))
+    variance.set(yscale="log", ylim=(0.7, 30))
+    variance.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+    variance.minorticks_off()
+    ax.legend(loc="upper right")
+    variance.legend(loc="upper right")
+    update_step(artists, position, ratio)
+    return figure, artists
+
+
+def update_step(artists, position, ratio):
+    for accumulator, law_of in (("naive", naive_step), ("vc", vc_step)):
+        for bar, height in zip(artists[accumulator], law_of(position, ratio, _CODES), strict=True):
+            bar.set_height(height)
+        artists[f"{accumulator} variance"].set_data(_POSITIONS, step_variance(_POSITIONS, ratio, accumulator))
+    artists["mean"].set_xdata([position] * 2)
+    artists["here"].set_xdata([position] * 2)
+    at = np.array([position])
+    return {
+        "naive variance / v": float(step_variance(at, ratio, "naive")[0]),
+        "VC variance / v": float(step_variance(at, ratio, "vc")[0]),
+    }
+
+
+step = View(
+    name="step",
+    title="One step of each sampler",
+    build=build_step,
+    update=update_step,
+    controls=(
+        Control("position", "position of μ in its cell", tuple(np.arange(0, 20) / 20), 0.25),
+        Control("ratio", "variance v / v0", RATIOS, 0.5),
+    ),
+    static=({"ratio": 3.0}, {"position": 0.05, "ratio": 0.5}, {"position": 0.5, "ratio": 0.2}),
+    ghosts=("naive variance", "vc variance"),
+)
+
+
+# ---- pictures without sliders ----------------------------------------------------------------------------------------
+
+FIGURE_1_ALPHAS = (1e-3, 1e-4)
+
+
+def sample(
+    alpha: float, accumulator: str, chains_at_once: int, relaxation_times: float, seed: int, rows: int = 50
+) -> torch.Tensor:
+    """States [rows, chains] of many chains on N(0, 1) in fixed(8,3), of the paper's Figure 1.
+
+    The chains start from N(0, 1) and are dropped for `relaxation_times`/alpha steps, then kept `rows` times over as
+    many steps again: (1 - α)^(t/α) ≈ e^-t of the start is left.
+    """
+    fmt = formats.parse("fixed(8,3)")
+    generator = torch.Generator().manual_seed(seed)
+    burn_in = math.ceil(relaxation_times / alpha)
+    settings = dict(grad=fmt, gradient_noise=GRADIENT_NOISE, generator=generator)
+    state = torch.randn(chains_at_once, generator=generator)
+    state = chains.run(state, burn_in, TARGET, alpha, fmt, accumulator, keep_every=burn_in, **settings)[0]
+    every = max(burn_in // rows, 1)
+    return chains.run(state, every * rows, TARGET, alpha, fmt, accumulator, keep_every=every, **settings)
+
+
+@styled
+def figure_1(samples: dict[tuple[float, str], torch.Tensor]) -> Figure:
+    """Figure 1 of the paper: histograms of samples (bin width Δ), the exact law and the target; a row for each step."""
+    alphas = sorted({alpha for alpha, _ in samples}, reverse=True)
+    columns = (("naive", "naive"), ("vc", "variance-corrected"), ("full", "full-precision accumulator"))
+    figure, axes = new_figure(len(alphas), 3, sharex=True, sharey=True, hspace=0.22, wspace=0.08, top=0.93, left=0.1)
+    points = np.arange(-128, 128) / 8
+    fmt = formats.parse("fixed(8,3)")
+    for row, alpha in zip(axes, alphas, strict=True):
+        for ax, (accumulator, title) in zip(row, columns, strict=True):
+            values = samples[alpha, accumulator].flatten().numpy()
+            ax.hist(values, bins=bin_edges(points), density=True, color=color(accumulator), alpha=0.45, label="samples")
+            exact = stationary(TARGET, alpha, fmt, accumulator, GRADIENT_NOISE, fmt)
+            if accumulator == "full":
+                spacing = exact.points[1] - exact.points[0]
+                ax.plot(exact.points, exact.probabilities / spacing, **role(accumulator, label="exact law"))
+            else:
+                heights = exact.probabilities / (points[1] - points[0])
+                ax.stairs(heights, bin_edges(points), baseline=None, **role(accumulator, label="exact law"))
+            ax.plot(_THETA, TARGET.density(_THETA), **role("target"))
+            ax.text(0.97, 0.95, f"std {values.std():.2f}", transform=ax.transAxes, ha="right", va="top")
+            if alpha == alphas[0]:
+                ax.set_title(title)
+            if alpha == alphas[-1]:
+                ax.set_xlabel("parameter θ")
+        row[0].set_ylabel(f"α = {alpha:g}\ndensity")
+    axes[0, 0].set(xlim=(-6, 6), ylim=(0, 0.56))
+    axes[0, 0].legend(loc="upper left", handlelength=1.6, borderaxespad=0.1)
+    return figure
+
+
+@styled
+def spread_against_step_size(alphas: np.ndarray) -> Figure:
+    """The stationary standard deviation against α, naive and VC, beside the prediction √(Δ/√(πα))."""
+    figure, ax = new_figure(title="The smaller the step, the wider the naive law")
+    fmt = formats.parse("fixed(9,3)")  # one bit more than Figure 1: the widest law must not touch the range
+    for accumulator in ("naive", "vc"):
+        widths = [stationary(TARGET, alpha, fmt, accumulator, GRADIENT_NOISE, fmt).std for alpha in alphas]
+        ax.plot(alphas, widths, **role(accumulator, label=f"{role(accumulator)['label']}, exact"))
+    ax.plot(alphas, [theory.naive_std(alpha, 2.0**-3) for alpha in alphas], **role("bound", label="√(Δ/√(πα))"))
+    ax.axhline(1, **role("target", label="target N(0, 1)", zorder=1.5))
+    ax.set(xscale="log", yscale="log", xlabel="step size α", ylabel="standard deviation of the stationary law")
+    ax.set_yticks([0.5, 1, 2, 5], ["0.5", "1", "2", "5"])
+    ax.minorticks_off()
+    ax.legend(loc="upper right")
+    return figure

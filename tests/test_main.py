@@ -1,0 +1,104 @@
+"""The command line: exit statuses, and one clear line for an error that the user can mend."""
+
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from lpsgld import batch
+from lpsgld.__main__ import main
+
+
+@pytest.fixture(autouse=True)
+def checkout(tmp_path, monkeypatch):
+    """The current directory, with one notebook and one profile."""
+    profiles = tmp_path / "notebooks" / "profiles"
+    profiles.mkdir(parents=True)
+    (profiles / "laptop.yaml").write_text("timeout: 60\n01_first: {}\n")
+    cells = [
+        new_markdown_cell("# First steps\n\nWhat is a step?"),
+        new_code_cell("seed: int = 0  # root seed", metadata={"tags": ["parameters"]}),
+    ]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "notebooks" / "01_first.ipynb")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def executed(monkeypatch):
+    """The jobs that would have been executed; each ends with the status in `executed.status`."""
+
+    class Executed(list):
+        status = "passed"
+
+        def __call__(self, job, run_directory):
+            self.append((job, run_directory))
+            return batch.Result(job.name, self.status)
+
+    recorder = Executed()
+    monkeypatch.setattr(batch, "execute", recorder)
+    return recorder
+
+
+def test_run_executes_the_laptop_profile_and_prints_the_table(executed, checkout, capsys):
+    assert main(["run"]) == 0
+    ((job, run_directory),) = executed
+    assert (job.name, run_directory) == ("01_first", checkout / "runs" / "laptop")
+    output = capsys.readouterr().out
+    assert "[1/1] 01_first (time limit 60 s)" in output
+    assert "notebook  status  seconds  peak MiB  figures" in output
+
+
+def test_run_takes_settings_and_an_output_directory(executed, checkout):
+    assert main(["run", "01", "--set", "01_first.seed=5", "--out", "elsewhere"]) == 0
+    ((job, run_directory),) = executed
+    assert (job.parameters, run_directory) == ({"seed": 5}, checkout / "elsewhere")
+
+
+@pytest.mark.parametrize(("status", "expected"), [("passed", 0), ("skipped", 0), ("failed", 1), ("interrupted", 130)])
+def test_the_exit_status_tells_the_outcome(executed, status, expected):
+    executed.status = status
+    assert main(["run"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "02_second"], "unknown notebook '02_second'"),
+        (["run", "--profile", "lapdog"], "unknown profile 'lapdog'; did you mean laptop?"),
+        (["run", "--set", "01.sead=1"], "unknown parameter 'sead'; did you mean seed?"),
+        (["run", "--set", "01.seed=one"], "parameter seed is int, got str 'one'"),
+        (["list", "02_second"], "unknown notebook '02_second'"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_before_anything_runs(executed, capsys, arguments, message):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("lpsgld: ") and message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert not executed
+
+
+def test_list_shows_questions_and_parameters(capsys):
+    assert main(["list"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "01_first: First steps",
+        "    What is a step?",
+        "    seed  int  = 0  root seed",
+    ]
+
+
+def test_without_a_command_the_usage_is_shown(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert "usage: lpsgld" in capsys.readouterr().err
+
+
+def test_help_is_available_from_the_module(checkout):
+    command = [sys.executable, "-m", "lpsgld", "run", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "--profile" in result.stdout
+    assert "NOTEBOOK.PARAMETER=VALUE" in result.stdout
