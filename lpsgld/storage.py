@@ -92,7 +92,7 @@ def unpack(packed: Packed) -> Tensor:
         return codes.float() * 2.0**-fmt.fl
     shape = [1] * codes.dim()
     if fmt.dim >= 0 and codes.dim():
-        shape[fmt.dim] = codes.shape[fmt.dim]
+        shape[fmt.dim] = packed.exponents.numel()
     # float64: 2^-149 times a code is exact there whatever the device does with float32 subnormals
     return torch.ldexp(codes.double(), packed.exponents.int().reshape(shape)).float()
 

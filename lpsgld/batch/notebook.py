@@ -103,5 +103,5 @@ def _requirements(content: nbformat.NotebookNode, path: Path) -> tuple[tuple[str
 def _headline(content: nbformat.NotebookNode) -> tuple[str, str]:
     lines = next((cell.source for cell in content.cells if cell.cell_type == "markdown"), "").splitlines()
     title = next((line.lstrip("# ") for line in lines if line.startswith("# ")), "")
-    question = next((line.strip("#>*_ ") for line in lines if line.rstrip("*_ ").endswith("?")), "")
-    return title, question
+    question = next((line.replace("*", "").strip("#>_ ") for line in lines if line.rstrip("*_ ").endswith("?")), "")
+    return title, question.removeprefix("The question: ")

@@ -163,7 +163,9 @@ def _digits() -> Dataset:
 
     bunch = load_digits()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]  # pixels are 0 to 16
-    split = train_test_split(images, bunch.target.astype(np.int64), test_size=360, random_state=0, stratify=bunch.target)
+    split = train_test_split(
+        images, bunch.target.astype(np.int64), test_size=360, random_state=0, stratify=bunch.target
+    )
     train_images, test_images, train_labels, test_labels = (torch.from_numpy(np.ascontiguousarray(a)) for a in split)
     mean, std = channel_statistics(train_images)
     classes = tuple(str(c) for c in bunch.target_names)

@@ -10,17 +10,21 @@ import numpy as np
 import torch
 
 
+class DeviceError(ValueError):
+    """A device that does not exist, or not here."""
+
+
 def pick_device(name: str = "auto") -> torch.device:
-    """"auto" is the GPU if there is one, else the CPU; otherwise a torch device. Raises ValueError if there is none."""
+    """The torch device of that name; "auto" is the GPU if there is one, else the CPU. Raises DeviceError."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f'there is no device {name!r}: use "auto", "cpu", "cuda" or "cuda:0"') from None
+        raise DeviceError(f'there is no device {name!r}: use "auto", "cpu", "cuda" or "cuda:0"') from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
-        raise ValueError(f'the device is {name!r}, but torch sees {count} CUDA devices here: use "auto" or "cpu"')
+        raise DeviceError(f'the device is {name!r}, but torch sees {count} CUDA devices here: use "auto" or "cpu"')
     return device
 
 

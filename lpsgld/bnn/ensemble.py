@@ -6,7 +6,7 @@ How the samples came about is told in `training.py`, how predictions are scored 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,9 @@ class Evaluation:
     labels: [N]. probabilities: [N, C], the average over all samples. last: [N, C], the last sample alone.
     member_entropy: [N], mean entropy of the samples' own predictions; the entropy of the average exceeds it by the
     mutual information between prediction and weights. disagreement: [N], how often two different samples predict
-    different classes. curve: one dict a number of samples, {"samples": s} and `metrics.summary` of the first s.
+    different classes. label_draws: [chains, draws, N], the probability that each sample gave to the true label, in as
+    many draws of each chain as the shortest one has. curve: one dict a number of samples, {"samples": s} and
+    `metrics.summary` of the first s.
     """
 
     labels: Tensor
@@ -41,6 +43,7 @@ class Evaluation:
     last: Tensor
     member_entropy: Tensor
     disagreement: Tensor
+    label_draws: Tensor
     curve: list[dict[str, float]]
 
     @property
@@ -54,12 +57,17 @@ class Evaluation:
         return (self.entropy - self.member_entropy).clamp(min=0)
 
     def summary(self) -> dict[str, Any]:
-        """`metrics.summary` of "ensemble" and "last_sample", "samples" and the mean "disagreement"."""
+        """Numbers of "samples" and "chains", `metrics.summary` of "ensemble" and "last_sample", the mean
+        "disagreement", and "rhat": None for a single chain or fewer than 4 draws a chain, else the median R-hat of the
+        predictive and the share of images above 1.01."""
+        chains, draws, _ = self.label_draws.shape
         return {
             "samples": len(self.curve),
+            "chains": chains,
             "ensemble": metrics.summary(self.probabilities, self.labels),
             "last_sample": metrics.summary(self.last, self.labels),
             "disagreement": self.disagreement.mean().item(),
+            "rhat": _rhat_summary(self.label_draws) if chains > 1 and draws >= 4 else None,
         }
 
 
@@ -84,8 +92,9 @@ def evaluate(
         dataset = datasets.load(chains[0].recipe.dataset, cache)
     _require_fit(chains[0], dataset)
     members = predictions(chains, dataset, rounding=rounding, device=device, seed=seed)
-    total = sum(len(chain.samples) for chain in chains)
-    return combine(tqdm(members, "evaluate", total, unit="sample", disable=not progress), dataset.test_labels)
+    order = [number for number, _ in _in_turn(chains)]
+    bar = tqdm(members, "evaluate", len(order), unit="sample", disable=not progress)
+    return combine(bar, dataset.test_labels, order)
 
 
 def predictions(
@@ -101,7 +110,7 @@ def predictions(
     where = pick_device(device)
     model = chains[0].recipe.build_model(dataset.image_shape, len(dataset.classes)).to(where)
     set_activation_rounding(model, rounding)
-    for number, path in enumerate(_in_turn([chain.samples for chain in chains])):
+    for number, (_, path) in enumerate(_in_turn(chains)):
         model.load_state_dict(load_sample(path).state)
         with seeded(where, seed, number):
             yield predict(model, dataset, dataset.test_images)
@@ -118,9 +127,12 @@ def predict(model: nn.Module, dataset: Dataset, images: Tensor) -> Tensor:
     return torch.cat(batches).cpu()
 
 
-def combine(members: Iterator[Tensor], labels: Tensor) -> Evaluation:
-    """The evaluation of an ensemble whose members' probabilities [N, C] arrive one by one."""
-    total, last, entropy, votes, curve = None, None, None, None, []
+def combine(members: Iterable[Tensor], labels: Tensor, order: Sequence[int] | None = None) -> Evaluation:
+    """The evaluation of an ensemble whose members' probabilities [N, C] arrive one by one.
+
+    order: the number of the chain that each member comes from; one chain, if None.
+    """
+    total, last, entropy, votes, curve, drawn = None, None, None, None, [], []
     for last in members:
         if total is None:
             total, votes = torch.zeros_like(last, dtype=torch.float64), torch.zeros_like(last, dtype=torch.float64)
@@ -128,17 +140,36 @@ def combine(members: Iterator[Tensor], labels: Tensor) -> Evaluation:
         total += last
         votes += nn.functional.one_hot(last.argmax(1), last.shape[1])
         entropy += metrics.entropy(last)
+        drawn.append(last.gather(1, labels[:, None])[:, 0])
         count = len(curve) + 1
         curve.append({"samples": count} | metrics.summary(total / count, labels))
     if last is None:
         raise RunError("there is no posterior sample to evaluate: the run has not come to its first one yet")
-    return Evaluation(labels, total / count, last.double(), entropy / count, _disagreement(votes, count), curve)
+    return Evaluation(
+        labels=labels,
+        probabilities=total / count,
+        last=last.double(),
+        member_entropy=entropy / count,
+        disagreement=metrics.disagreement(votes),
+        label_draws=_by_chain(drawn, order or [0] * count),
+        curve=curve,
+    )
 
 
-def _disagreement(votes: Tensor, members: int) -> Tensor:
-    """The share of ordered pairs of different members that vote differently; 0 for a single member."""
-    pairs = members * (members - 1)
-    return 1 - (votes * (votes - 1)).sum(1) / pairs if pairs else torch.zeros(len(votes), dtype=votes.dtype)
+def _by_chain(drawn: list[Tensor], order: Sequence[int]) -> Tensor:
+    chains: dict[int, list[Tensor]] = {}
+    for chain, values in zip(order, drawn, strict=True):
+        chains.setdefault(chain, []).append(values)
+    shortest = min(map(len, chains.values()))
+    return torch.stack([torch.stack(values[:shortest]) for values in chains.values()])
+
+
+def _rhat_summary(draws: Tensor) -> dict[str, float]:
+    values = metrics.rhat(draws)
+    values = values[values.isfinite()]  # the others: every sample is certain, down to the last bit
+    if not len(values):
+        return {"median": 1.0, "above_1.01": 0.0}
+    return {"median": values.median().item(), "above_1.01": (values > 1.01).double().mean().item()}
 
 
 def _chains(run: Run | str | Path | Sequence[Run]) -> list[Run]:
@@ -147,8 +178,11 @@ def _chains(run: Run | str | Path | Sequence[Run]) -> list[Run]:
     return runs.open_all(run) if isinstance(run, str | Path) else list(run)
 
 
-def _in_turn(files: list[list[Path]]) -> list[Path]:
-    return [chain[i] for i in range(max(map(len, files), default=0)) for chain in files if i < len(chain)]
+def _in_turn(chains: list[Run]) -> list[tuple[int, Path]]:
+    """(number of the chain, sample): the first sample of each chain, the second of each, ..."""
+    files = [chain.samples for chain in chains]
+    longest = max(map(len, files), default=0)
+    return [(number, kept[i]) for i in range(longest) for number, kept in enumerate(files) if i < len(kept)]
 
 
 def _require_fit(run: Run, dataset: Dataset) -> None:

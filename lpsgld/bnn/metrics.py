@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -97,6 +98,30 @@ def abstention(probabilities: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
     return running[count - 1] / count
 
 
+def disagreement(votes: Tensor) -> Tensor:
+    """How often two different members of an ensemble predict different classes, in [0, 1]. [N]
+
+    votes: [N, C], how many members predict each class; each row has the same sum. 0 for a single member.
+    """
+    votes = torch.as_tensor(votes).double()
+    members = votes.sum(1)
+    agreeing = (votes * (votes - 1)).sum(1)  # ordered pairs of different members
+    return torch.where(members > 1, 1 - agreeing / (members * (members - 1)), 0.0)
+
+
+def rhat(draws: Tensor) -> Tensor:
+    """Split rank-normalised R-hat of each of N scalars: near 1 where the chains agree (Vehtari et al. 2021). [N]
+
+    draws: [chains, draws, N], at least 4 draws a chain. NaN where all draws are equal. Computed by arviz-stats.
+    """
+    if draws.dim() != 3 or draws.shape[1] < 4:
+        raise MetricError(f"draws have shape {tuple(draws.shape)}, but must be [chains, at least 4 draws, N]")
+    from arviz_stats.base import array_stats
+
+    with np.errstate(invalid="ignore", divide="ignore"):  # constant draws have no variance
+        return torch.from_numpy(array_stats.rhat(draws.permute(2, 0, 1).double().numpy()))
+
+
 def summary(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
     """error, nll, brier, ece (15 bins), ece_paper (9 bins) and the mean predictive entropy, as plain numbers."""
     scores = {score.__name__: score(probabilities, labels) for score in (error, nll, brier, ece, ece_paper)}
@@ -117,7 +142,9 @@ def _checked(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         )
     y = y.long()
     if y.min() < 0 or y.max() >= p.shape[1]:
-        raise MetricError(f"labels run from {y.min()} to {y.max()}, but {p.shape[1]} classes allow 0 to {p.shape[1] - 1}")
+        raise MetricError(
+            f"labels run from {y.min()} to {y.max()}, but {p.shape[1]} classes allow 0 to {p.shape[1] - 1}"
+        )
     return p, y
 
 

@@ -91,7 +91,8 @@ class Recipe:
     def _check_cycles(self) -> None:
         _require(
             self.schedule == "cyclical" or self.cycles == 1,
-            f'cycles is {self.cycles}, but the schedule "{self.schedule}" has none: set schedule="cyclical" or cycles=1',
+            f'cycles is {self.cycles}, but the schedule "{self.schedule}" has none: '
+            'set schedule="cyclical" or cycles=1',
         )
         for field in ("epochs", "samples"):
             _require(
@@ -253,7 +254,7 @@ def _one_of(what: str, given: str, allowed: Iterable[str], more: str = "") -> No
     if given not in allowed:
         near = difflib.get_close_matches(str(given), allowed, n=1)
         hint = f'. Did you mean "{near[0]}"?' if near else ""
-        raise RecipeError(f'there is no {what} {given!r}: choose from {", ".join(allowed)}{more}{hint}')
+        raise RecipeError(f"there is no {what} {given!r}: choose from {', '.join(allowed)}{more}{hint}")
 
 
 def _require(condition: bool, message: str) -> None:

@@ -95,7 +95,8 @@ def create(path: Path, recipe: Recipe, chain: int, dataset: Dataset, provenance:
 
 def require_same(run: Run, recipe: Recipe, chain: int, dataset: Dataset) -> None:
     """Raises RunError, with what differs, unless the run can be continued with this recipe and dataset."""
-    problems = [f"{name} is {old!r} there and {new!r} here" for name, (old, new) in run.recipe.differences(recipe).items()]
+    different = run.recipe.differences(recipe)
+    problems = [f"{name} is {old!r} there and {new!r} here" for name, (old, new) in different.items()]
     if run.chain != chain:
         problems.append(f"it is chain {run.chain} there and {chain} here")
     if run.dataset["fingerprint"] != dataset.fingerprint:

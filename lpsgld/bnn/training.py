@@ -103,21 +103,22 @@ class _Trainer:
         order = torch.randperm(len(self.labels), device=self.device)
         for step, batch in enumerate(self._batches(order)):
             step_size = self.recipe.lr * self.schedule((epoch - 1 + step / steps) / self.recipe.epochs)
-            loss, hits = self._step(batch, step_size, epoch)
-            loss_sum += loss * len(batch)
+            batch_loss, hits = self._step(batch, step_size, epoch)
+            loss_sum += batch_loss * len(batch)
             correct += hits
             seen += len(batch)
             bar.update()
             if not bar.disable and time.perf_counter() - read > _REFRESH:
                 read = time.perf_counter()
-                shown = {"loss": f"{loss_sum.item() / seen:.3f}", "accuracy": f"{correct.item() / seen:.1%}"}
-                bar.set_postfix(epoch=f"{epoch}/{self.recipe.epochs}", **shown, step_size=f"{step_size:.2g}")
+                self._show(bar, epoch, step_size, loss_sum.item() / seen, correct.item() / seen)
         self._require_finite(epoch, loss_sum)
-        return {
-            "train_loss": loss_sum.item() / seen,
-            "train_error": 1 - correct.item() / seen,
-            "step_size": step_size,
-        }
+        loss, accuracy = loss_sum.item() / seen, correct.item() / seen
+        self._show(bar, epoch, step_size, loss, accuracy)
+        return {"train_loss": loss, "train_error": 1 - accuracy, "step_size": step_size}
+
+    def _show(self, bar: tqdm, epoch: int, step_size: float, loss: float, accuracy: float) -> None:
+        shown = {"loss": f"{loss:.3f}", "accuracy": f"{accuracy:.1%}", "step_size": f"{step_size:.2g}"}
+        bar.set_postfix({"epoch": f"{epoch}/{self.recipe.epochs}"} | shown, refresh=False)
 
     def _step(self, batch: Tensor, step_size: float, epoch: int) -> tuple[Tensor, Tensor]:
         labels = self.labels[batch]

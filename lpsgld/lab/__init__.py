@@ -9,7 +9,7 @@ from lpsgld.lab.exercises import check_answer, predict
 from lpsgld.lab.explore import explore
 from lpsgld.lab.figures import save_figure
 from lpsgld.lab.panel import Panel
-from lpsgld.lab.session import start
+from lpsgld.lab.session import run_folder, start
 from lpsgld.lab.style import new_figure, role
 from lpsgld.lab.view import Control, View
 
@@ -24,6 +24,7 @@ __all__ = [
     "new_figure",
     "predict",
     "role",
+    "run_folder",
     "save_figure",
     "start",
     "summary",

@@ -54,7 +54,7 @@ def claim(
         true = low <= number <= high
     else:
         condition = ""
-        true = bool(holds)
+        true = bool(holds) and bool(holds == holds)  # for Python, NaN is true
     true = true and not (number is not None and math.isnan(number))
     line = _line(text, number, condition)
     if not true:

@@ -46,7 +46,7 @@ def save_figure(
     Raises RuntimeError before `lab.start`, ValueError for a bad identifier, an empty text or another size.
     """
     running = session.required("save_figure")
-    _check(figure, identifier, alt, caption)
+    _check(figure, identifier, running.notebook, alt, caption)
     row = {
         "title": title or identifier,
         "caption": caption,
@@ -119,12 +119,13 @@ Licence: [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/). Use them fre
 """
 
 
-def _check(figure: Figure, identifier: str, alt: str, caption: str) -> None:
-    if not re.fullmatch(r"\d\d-[a-z0-9]+(-[a-z0-9]+)*", identifier):
-        raise ValueError(f"figure identifier {identifier!r}: use the notebook's number and a name, as 05-figure-1")
+def _check(figure: Figure, identifier: str, notebook: str, alt: str, caption: str) -> None:
+    number = notebook[:2]
+    if not re.fullmatch(rf"{number}(-[a-z0-9]+)+", identifier):
+        raise ValueError(f"figure identifier {identifier!r}: use the notebook's number and a name, as {number}-law-1")
     if not alt.strip() or not caption.strip():
         raise ValueError(f"figure {identifier}: a slide needs an alt text and a caption")
-    size = tuple(figure.get_size_inches())
+    size = tuple(figure.get_size_inches().tolist())
     if not np.allclose(size, style.SIZE):
         raise ValueError(f"figure {identifier} is {size} inches, a slide is {style.SIZE}: use lab.new_figure()")
 

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,8 +37,12 @@ def start(notebook: str, *, seed: int = 0, live: bool = True, smoke: bool = Fals
 
     Figures go to `figures/` of the repository, those of a smoke run to `figures/` in the run's own folder: the
     one named by the environment variable LPSGLD_RUN_DIR, or `runs/smoke`.
+
+    Raises ValueError if the name does not begin with the notebook's number.
     """
     global _session
+    if not re.fullmatch(r"\d\d_\w+", notebook):
+        raise ValueError(f"notebook {notebook!r}: give the file's name without ending, as 05_variance_correction")
     root = repository() or Path.cwd()
     if smoke:
         figures = Path(os.environ.get("LPSGLD_RUN_DIR") or root / "runs" / "smoke") / "figures"
@@ -55,6 +61,18 @@ def required(caller: str) -> Session:
     if _session is None:
         raise RuntimeError(f'lab.{caller} needs to know the notebook: call lab.start("NN_name", seed=seed) first')
     return _session
+
+
+def run_folder(*settings: str) -> Path:
+    """Where this notebook keeps a long computation: a folder of its own for each choice of settings.
+
+    It lies in the batch run's folder (LPSGLD_RUN_DIR) or in `runs/` of the repository; the same settings find it again,
+    other settings never meet it. Raises RuntimeError before `lab.start`.
+    """
+    notebook = required("run_folder").notebook
+    digest = hashlib.sha256("\n".join(settings).encode()).hexdigest()[:12]
+    parent = os.environ.get("LPSGLD_RUN_DIR") or (repository() or Path.cwd()) / "runs"
+    return Path(parent) / notebook / digest
 
 
 def repository() -> Path | None:

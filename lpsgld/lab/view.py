@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ class View:
             if missing:
                 where = getattr(function, "__name__", function)
                 raise TypeError(f"view {self.name!r}: {where} takes no {', '.join(missing)}, but there is a control")
-        object.__setattr__(self, "build", style.styled(self.build))
+        object.__setattr__(self, "build", _settled(style.styled(self.build)))
         object.__setattr__(self, "update", style.styled(self.update))
         for setting in self.static:
             self.parameters(**setting)
@@ -127,6 +128,16 @@ class View:
         }
         others = {name: f"{name} = {value}" for name, value in parameters.items() if name not in labels}
         return ", ".join((labels | others).values())
+
+
+def _settled(build: Callable[..., tuple[Figure, Artists]]) -> Callable[..., tuple[Figure, Artists]]:
+    @functools.wraps(build)
+    def wrapper(**parameters: Any) -> tuple[Figure, Artists]:
+        figure, artists = build(**parameters)
+        style.settle(figure)
+        return figure, artists
+
+    return wrapper
 
 
 def _takes(function: Callable[..., Any], name: str) -> bool:

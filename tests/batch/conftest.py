@@ -21,7 +21,7 @@ class Folder:
 
     def notebook(self, name: str, *cells: str, parameters: str | None = PARAMETERS, **metadata: object) -> Path:
         """Write a notebook of code cells; `metadata` is what it declares to the runner."""
-        content = new_notebook(cells=[new_markdown_cell(f"# About {name}\n\n**What is in {name}?**")])
+        content = new_notebook(cells=[new_markdown_cell(f"# About {name}\n\n**The question:** what is in {name}?")])
         if parameters is not None:
             content.cells.append(new_code_cell(parameters, metadata={"tags": ["parameters"]}))
         content.cells.extend(map(new_code_cell, cells))

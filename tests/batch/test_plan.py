@@ -29,7 +29,7 @@ def test_a_plan_holds_the_profile_in_the_order_of_the_notebooks(two):
     assert (first.name, first.parameters, first.timeout, first.smoke) == ("01_first", {"smoke": True}, 60.0, True)
     assert (second.parameters, second.timeout, second.smoke) == ({"seed": 2, "live": False}, 5.0, False)
     assert second.notebook.after == ("01_first",)
-    assert second.notebook.question == "What is in 02_second?"
+    assert second.notebook.question == "what is in 02_second?"
 
 
 @pytest.mark.parametrize("text", ["02_second", "02", "notebooks/02_second.ipynb"])

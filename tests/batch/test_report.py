@@ -40,7 +40,7 @@ def test_a_notebook_is_described_with_its_parameters(folder):
     path = folder.notebook("02_b", parameters="width: int = 8  # channels", after=["01_a"], device="cuda")
     assert describe(notebook.read(path)).splitlines() == [
         "02_b: About 02_b",
-        "    What is in 02_b?",
+        "    what is in 02_b?",
         "    after 01_a",
         "    needs cuda",
         "    width  int  = 8  channels",

@@ -129,8 +129,11 @@ class Reader:
             f"() => {{ {_SESSION} {_CELLS} return failed.length > 0 || (idle && cells.every(c => c.executionCount)); }}"
         )
         self.page.wait_for_function(done, timeout=RUN_SECONDS * 1000, polling=200)
-        failed = self.page.evaluate(f"() => {{ {_SESSION} {_CELLS} return failed; }}")
-        assert not failed, "a cell failed: " + "\n".join(failed)
+        assert not self.failures(), "a cell failed: " + "\n".join(self.failures())
+
+    def failures(self) -> list[str]:
+        """The error outputs of all cells."""
+        return self.page.evaluate(f"() => {{ {_SESSION} {_CELLS} return failed; }}")
 
     def panels(self) -> list[Panel]:
         """The views with sliders, in order."""
@@ -139,7 +142,7 @@ class Reader:
 
     def pictures(self) -> int:
         """How many pictures the outputs with a slider panel show."""
-        return self.page.locator(".jp-Cell-outputArea:has(img.widget-image) img").count()
+        return self.page.locator(".jp-OutputArea-child:has(img.widget-image) img").count()
 
     def _listen(self, message) -> None:
         if message.type == "error" and not any(re.search(known, message.text) for known in BENIGN):
@@ -177,18 +180,18 @@ class Panel:
         return found.first if found.count() else None
 
     def pixels(self) -> str:
-        """A hash of the picture's pixels, once it is loaded."""
+        """A hash of the picture's pixels; empty while none is loaded."""
         return self.box.locator("> img.widget-image").evaluate(_HASH)
 
     def wait_for(self, *, other_than: str | None = None, same_as: str | None = None) -> str:
-        """The hash of the picture, as soon as it is another one, or the same one again."""
+        """The hash of the picture, as soon as it is loaded, and another one, or the same one again."""
         end = time.monotonic() + DRAW_SECONDS
         while time.monotonic() < end:
             pixels = self.pixels()
-            if (other_than and pixels != other_than) or (same_as and pixels == same_as):
+            if pixels and pixels != other_than and same_as in (None, pixels):
                 return pixels
             time.sleep(0.02)
-        raise AssertionError("the picture did not change" if other_than else "the first picture did not come back")
+        raise AssertionError("the first picture did not come back" if same_as else "no (other) picture came")
 
     def _slider(self, label: str) -> Locator:
         exact = self.page.locator(".widget-label", has_text=re.compile(f"^{re.escape(label)}$"))
@@ -207,8 +210,8 @@ _CELLS = """
         .map(output => output.ename + ': ' + output.evalue);
 """
 _HASH = """async image => {
-    await image.decode();
-    if (!image.complete || !image.naturalWidth) return '';
+    const loaded = await image.decode().then(() => true, () => false);  // false: replaced meanwhile
+    if (!loaded || !image.complete || !image.naturalWidth) return '';
     const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
     const context = canvas.getContext('2d');
     context.drawImage(image, 0, 0);

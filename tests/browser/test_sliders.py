@@ -54,7 +54,7 @@ def check_panels(window: Reader, views: int, screenshot: Path) -> None:
 
 
 def check_sliders(panel: Panel) -> None:
-    first = panel.pixels()
+    first = panel.wait_for()
     for label in panel.labels():
         away, back = panel.away_and_back(label)
         panel.press(label, away)
@@ -64,7 +64,7 @@ def check_sliders(panel: Panel) -> None:
 
 
 def check_buttons(panel: Panel) -> None:
-    first = panel.pixels()
+    first = panel.wait_for()
     reset = panel.button("Reset")
     for toggle in panel.toggles():
         toggle.locator("button:not(.mod-active)").first.click()
@@ -92,11 +92,13 @@ def check_error_line(window: Reader) -> None:
     assert "height 4 is too high" in alert.inner_text()
     panel.press("height", "Home")
     alert.wait_for(state="detached")
+    assert not window.failures(), "the error of a slider belongs into its panel, not into a cell's output"
+    assert not window.errors
 
 
 CELLS = (
     "seed: int = 0  # root seed\nlive: bool = False  # sliders\nsmoke: bool = False  # small sizes",
-    "from lpsgld import lab\nlab.start('made_up', seed=seed, live=live, smoke=smoke)",
+    "from lpsgld import lab\nlab.start('00_made_up', seed=seed, live=live, smoke=smoke)",
     """import numpy as np
 def build(height, kind, seed):
     figure, ax = lab.new_figure(title="A made-up view")

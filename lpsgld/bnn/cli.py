@@ -1,0 +1,174 @@
+"""The command line of the neural half: `lpsgld train`, `lpsgld evaluate`, `lpsgld recipes`.
+
+Each command is a pair of functions, one that adds its arguments and one that runs it. What a user can mend is raised
+as one of ERRORS; the caller turns those into one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from lpsgld.bnn import chains, datasets, ensemble, recipes, runs, training
+from lpsgld.bnn.datasets import DatasetError
+from lpsgld.bnn.devices import DeviceError
+from lpsgld.bnn.recipes import Recipe, RecipeError
+from lpsgld.bnn.runs import RunError
+from lpsgld.bnn.training import TrainingDiverged
+from lpsgld.storage import StorageError, write_atomically
+
+ERRORS = (RecipeError, DatasetError, DeviceError, RunError, StorageError, TrainingDiverged)
+
+_DATASETS = f"{', '.join(datasets.NAMES)}, or {datasets.FOLDER}PATH (images in train/<class>/ and test/<class>/)"
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = (
+        "examples:\n"
+        "  lpsgld train train_bfp --dataset digits --set width=8 --set epochs=20 --set samples=4 --out runs/first\n"
+        "  lpsgld train train_bfp --out runs/bfp          (the paper's run; a killed one goes on where it stopped)\n"
+        "  torchrun --nproc-per-node 2 -m lpsgld train train_bfp --out runs/chains          (two chains at once)"
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="a name from `lpsgld recipes`, or a .json file")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run; new, or of this run")
+    parser.add_argument("--dataset", metavar="D", help=f"{_DATASETS}; the recipe's, if not given")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="override a field of the recipe, for example epochs=20; may be repeated",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_device_and_cache(parser)
+
+
+def train_command(options: argparse.Namespace) -> int:
+    """Train as asked, then say where the samples are."""
+    fields = dict(recipes.parse_field(text) for text in options.settings)
+    if options.dataset is not None:
+        fields["dataset"] = options.dataset
+    recipe = _recipe(options.recipe).override(**fields)
+    function = chains.train_chains if chains.under_torchrun() else training.train
+    run = function(recipe, options.out, device=options.device, progress=not options.quiet, cache=options.cache)
+    last = run.history[-1]
+    print(
+        f"{run.path}: {len(run.history)} epochs, posterior samples: {len(run.samples)}, "
+        f"test error of the last epoch {last['test_error']:.2%}\nnext: lpsgld evaluate {options.out}"
+    )
+    return 0
+
+
+def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run, or of several chains")
+    parser.add_argument("--dataset", metavar="D", help=f"{_DATASETS}; the run's, if not given")
+    parser.add_argument(
+        "--rounding",
+        choices=("stochastic", "nearest"),
+        default="stochastic",
+        help="how activations are rounded at test time (default: stochastic, as in the paper)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write scores and curves to this file, too")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_device_and_cache(parser)
+
+
+def evaluate_command(options: argparse.Namespace) -> int:
+    """Print the scores of the ensemble beside those of its last sample."""
+    chain_runs = runs.open_all(options.run)
+    dataset = datasets.load(options.dataset, options.cache) if options.dataset else None
+    evaluation = ensemble.evaluate(
+        chain_runs,
+        dataset,
+        rounding=options.rounding,
+        device=options.device,
+        cache=options.cache,
+        progress=not options.quiet,
+    )
+    summary = evaluation.summary()
+    print(_scores(summary))
+    if options.json:
+        about = {"recipe": chain_runs[0].recipe.to_dict(), "provenance": [run.provenance for run in chain_runs]}
+        result = about | {"rounding": options.rounding} | summary | {"curve": evaluation.curve}
+        write_atomically(options.json, (json.dumps(result, indent=1) + "\n").encode())
+    return 0
+
+
+def add_recipes_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="show all fields of this recipe")
+    parser.add_argument("--json", action="store_true", help="as JSON, to edit and give to `lpsgld train FILE.json`")
+
+
+def recipes_command(options: argparse.Namespace) -> int:
+    """Print the table of recipes, or one of them."""
+    if options.recipe:
+        chosen = _recipe(options.recipe)
+        print(chosen.to_json() if options.json else chosen)
+    elif options.json:
+        print(json.dumps({name: recipe.to_dict() for name, recipe in recipes.RECIPES.items()}, indent=1))
+    else:
+        print(
+            _table(
+                ["recipe", "dataset", "weights", "activations", "accumulator", "T", "schedule", "samples"],
+                [
+                    [
+                        name,
+                        r.dataset,
+                        r.weight,
+                        r.activation,
+                        r.accumulator,
+                        f"{r.temperature:g}",
+                        r.schedule,
+                        str(r.samples),
+                    ]
+                    for name, r in recipes.RECIPES.items()
+                ],
+            )
+        )
+        print("\nT = 0 is SGD. `lpsgld recipes NAME` shows every field.")
+    return 0
+
+
+def _add_device_and_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto (default: a GPU if there is one), cpu, cuda, cuda:1")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help=f"downloads (default: {datasets.default_cache()})")
+
+
+def _recipe(name: str) -> Recipe:
+    if not name.endswith(".json"):
+        return recipes.recipe(name)
+    try:
+        return Recipe.from_json(Path(name).read_text())
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {name}: {error.strerror}") from None
+
+
+def _scores(summary: dict[str, Any]) -> str:
+    forms = {"error": "{:.2%}", "nll": "{:.4f}", "brier": "{:.4f}", "ece": "{:.2%}", "ece_paper": "{:.2%}"}
+    names = {"nll": "NLL", "brier": "Brier", "ece": "ECE (15 bins)", "ece_paper": "ECE (paper's 9 bins)"}
+    rows = [
+        [names.get(key, key)] + [form.format(summary[who][key]) for who in ("ensemble", "last_sample")]
+        for key, form in forms.items()
+    ]
+    lines = [_table(["", f"ensemble of {summary['samples']}", "last sample"], rows)]
+    if summary["samples"] > 1:
+        origin = f"of {summary['chains']} chains " if summary["chains"] > 1 else ""
+        lines.append(f"\nTwo samples {origin}disagree on {summary['disagreement']:.2%} of the images.")
+    if summary["rhat"] is not None:
+        lines.append(
+            f"R-hat of the probability of the true class: median {summary['rhat']['median']:.3f}, "
+            f"above 1.01 for {summary['rhat']['above_1.01']:.1%} of the images."
+        )
+    return "\n".join(lines)
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from lpsgld.lab import ghosts, style
+from tests.lab import demo
+
+
+def test_outlines_of_lines_stairs_and_bars():
+    _, ax = style.new_figure()
+    (line,) = ax.plot([0, 1, 2], [3, 4, 5])
+    np.testing.assert_array_equal(ghosts.outline(line), [[0, 1, 2], [3, 4, 5]])
+    stairs = ax.stairs([3, 5], [0, 1, 2])
+    np.testing.assert_array_equal(ghosts.outline(stairs), [[0, 1, 1, 2], [3, 3, 5, 5]])
+    bars = ax.bar([0.5, 1.5], [3, 5], width=1.0)
+    np.testing.assert_array_equal(ghosts.outline(bars), [[0, 1, 1, 2], [3, 3, 5, 5]])
+
+
+def test_what_cannot_be_pinned_says_so():
+    _, ax = style.new_figure()
+    with pytest.raises(TypeError, match="cannot pin a PathCollection"):
+        ghosts.outline(ax.scatter([0], [0]))
+
+
+def test_a_ghost_is_a_copy_on_the_same_axes_that_leaves_legend_and_limits_alone():
+    view = demo.view()
+    figure, artists = view.build(**view.parameters())
+    ax = figure.axes[0]
+    limits, entries = ax.viewLim.frozen(), ax.get_legend_handles_labels()[1]
+    pinned = ghosts.pin(view, artists, view.parameters(), {"std": 1.0})
+    assert len(pinned.lines) == 2 and all(line.axes is ax for line in pinned.lines)
+    assert ax.get_legend_handles_labels()[1] == entries
+    assert ax.viewLim.frozen().bounds == limits.bounds
+    before = pinned.lines[0].get_ydata().copy()
+    view.update(artists, **view.parameters(alpha=1e-4))
+    np.testing.assert_array_equal(pinned.lines[0].get_ydata(), before)
+    pinned.remove()
+    assert not any(line in ax.lines for line in pinned.lines)
+
+
+def test_hidden_artists_and_lists_of_artists():
+    view = demo.view(ghosts=("both", "vc"))
+    _, artists = view.build(**view.parameters(corrected=False))
+    artists["both"] = [artists["naive"], artists["vc"]]
+    assert len(ghosts.pin(view, artists, view.parameters(), {}).lines) == 1
+
+
+def test_comparison_texts():
+    assert ghosts.compare({"std": 1.2846}) == ["std 1.285"]
+    texts = ghosts.compare({"std": 1.2846, "W2": 0.25}, {"std": 1.0658})
+    assert texts == ["std 1.285 (pinned 1.066, difference +0.219)", "W2 0.25"]
