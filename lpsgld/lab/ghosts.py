@@ -52,10 +52,10 @@ def outline(artist: Line2D | StepPatch | BarContainer) -> tuple[np.ndarray, np.n
 
 
 def compare(readout: Readout, pinned: Readout | None = None) -> list[str]:
-    """One text a number: "std 1.285", or "std 1.285 (pinned 1.066, difference +0.219)"."""
+    """One text a number: "std = 1.285", or "std = 1.285 (pinned 1.066, difference +0.219)"."""
     texts = []
     for name, value in readout.items():
-        text = f"{name} {value:.4g}"
+        text = f"{name} = {value:.4g}"
         if pinned is not None and name in pinned:
             text += f" (pinned {pinned[name]:.4g}, difference {value - pinned[name]:+.3g})"
         texts.append(text)

@@ -27,7 +27,7 @@ BROWSER_FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-START_SECONDS, RUN_SECONDS, DRAW_SECONDS = 60, 300, 30
+START_SECONDS, RUN_SECONDS, DRAW_SECONDS = 60, 600, 30  # generous: they only end a wait for what never comes
 
 # Messages on the console that say nothing about our notebooks.
 BENIGN = (

@@ -27,8 +27,8 @@ def test_static_shows_each_setting_with_its_caption_and_no_widget(shown):
     pictures = [data for data, _ in shown if "image/png" in data]
     assert len({data["image/png"] for data in pictures}) == 2
     captions = [data["text/html"] for data, _ in shown if "text/html" in data]
-    assert "step size α = 0.01," in captions[0] and "std 1.306" in captions[0]
-    assert "step size α = 0.0001," in captions[1] and "std 2.838" in captions[1]
+    assert "step size α = 0.01," in captions[0] and "std = 1.306" in captions[0]
+    assert "step size α = 0.0001," in captions[1] and "std = 2.838" in captions[1]
 
 
 def test_what_is_given_holds_in_every_static_setting(shown):

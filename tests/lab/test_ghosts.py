@@ -45,6 +45,6 @@ def test_hidden_artists_and_lists_of_artists():
 
 
 def test_comparison_texts():
-    assert ghosts.compare({"std": 1.2846}) == ["std 1.285"]
+    assert ghosts.compare({"std": 1.2846}) == ["std = 1.285"]
     texts = ghosts.compare({"std": 1.2846, "W2": 0.25}, {"std": 1.0658})
-    assert texts == ["std 1.285 (pinned 1.066, difference +0.219)", "W2 0.25"]
+    assert texts == ["std = 1.285 (pinned 1.066, difference +0.219)", "W2 = 0.25"]

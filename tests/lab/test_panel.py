@@ -46,7 +46,7 @@ def test_pin_keeps_a_ghost_and_the_numeric_difference():
     panel.pin_button.click()
     assert panel.pin_button.description == "Unpin"
     panel.controls["alpha"].value = 1e-4
-    assert "std 2.838 (pinned 1.797, difference +1.04)" in panel.readout.value
+    assert "std = 2.838 (pinned 1.797, difference +1.04)" in panel.readout.value
     assert "pinned at step size α = 0.001, fractional bits F = 3" in panel.readout.value
     panel.pin_button.click()
     assert panel.pin_button.description == "Pin"
@@ -140,4 +140,4 @@ def test_fixed_parameters_reach_every_draw():
 
 def test_texts_are_escaped():
     view = demo.view(update=lambda artists, alpha, bits, corrected, seed: {"<b>": 1.0})
-    assert "&lt;b&gt; 1" in lab.Panel(view).readout.value
+    assert "&lt;b&gt; = 1" in lab.Panel(view).readout.value

@@ -1,0 +1,385 @@
+"""What notebook 02 shows: the error of one rounding, ten thousand of them in an accumulator, and dither.
+
+Lengths are in gaps unless a name says otherwise. A kind of rounding is known by how many uniform numbers are added
+before rounding to nearest: 0 is nearest itself, 1 is stochastic rounding, 2 is triangular dither.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from matplotlib.collections import LineCollection
+from matplotlib.ticker import PercentFormatter
+from scipy.special import ndtr
+from torch import Tensor
+
+from lpsgld import formats
+from lpsgld.lab.style import color, new_figure, role
+from lpsgld.lab.view import Control, View
+from lpsgld.rounding import quantize
+
+NAMES = ("nearest", "stochastic", "triangular dither")
+_LOOKS = ("sgd", "naive", "vc")
+_FORMAT, GAP = formats.parse("fixed(8,3)"), 2.0**-3
+_DENSE = np.linspace(0, 1, 401)
+
+
+def spline(uniforms: int, distance: np.ndarray) -> np.ndarray:
+    """The probability that x is rounded to a grid point at this distance: the B-spline of degree 0, 1 or 2."""
+    d = np.abs(distance)
+    if uniforms == 0:
+        return (d < 0.5).astype(float)
+    if uniforms == 1:
+        return np.maximum(1 - d, 0)
+    return np.where(d <= 0.5, 0.75 - d * d, np.maximum(1.5 - d, 0) ** 2 / 2)
+
+
+def mean_error(uniforms: int, position: np.ndarray) -> np.ndarray:
+    """E Q(x) - x for x at this position in its cell, from 0 to 1."""
+    return np.floor(position + 0.5) - position if uniforms == 0 else np.zeros_like(position)
+
+
+def squared_error(uniforms: int, position: np.ndarray) -> np.ndarray:
+    """E (Q(x) - x)²: the square of the distance to the nearest, f(1 - f), or 1/4."""
+    if uniforms == 0:
+        return mean_error(0, position) ** 2
+    return position * (1 - position) if uniforms == 1 else np.full_like(position, 0.25)
+
+
+def error_of_squares(uniforms: int, position: np.ndarray) -> np.ndarray:
+    """The standard deviation of (Q(x) - x)² around `squared_error`."""
+    points = np.arange(-1, 3)
+    law = spline(uniforms, position[:, None] - points)
+    fourth = (law * (position[:, None] - points) ** 4).sum(axis=1)
+    return np.sqrt(np.maximum(fourth - squared_error(uniforms, position) ** 2, 0))
+
+
+def rounded(x: Tensor, uniforms: int, generator: torch.Generator) -> Tensor:
+    """x in fixed(8,3) by one of the three kinds; stochastic rounding is `lpsgld.quantize`'s own."""
+    if uniforms == 1:
+        return quantize(x, _FORMAT, "stochastic", generator)
+    for _ in range(uniforms):
+        x = x + GAP * (torch.rand(x.shape, generator=generator, dtype=x.dtype) - 0.5)
+    return quantize(x, _FORMAT, "nearest")
+
+
+# ---- one rounding ----------------------------------------------------------------------------------------------------
+
+_TRIED = np.linspace(0, 1, 11)
+_MOST = 2500  # draws at each of the 11 positions: up to 32,768 numbers torch stays on one thread
+
+
+@lru_cache(maxsize=16)
+def _errors(uniforms: int, seed: int) -> np.ndarray:
+    """Errors [draws, positions] of rounding the positions tried, in gaps."""
+    x = torch.tensor(_TRIED * GAP).expand(_MOST, -1).contiguous()
+    return ((rounded(x, uniforms, torch.Generator().manual_seed(seed)) - x) / GAP).numpy()
+
+
+def _bars_of_error(ax, look: str) -> LineCollection:
+    return ax.add_collection(LineCollection([], colors=color(look), linewidths=2))
+
+
+def _show_points(points, bars: LineCollection, values: np.ndarray, two_errors: np.ndarray) -> None:
+    points.set_data(_TRIED, values)
+    ends = np.stack([values - two_errors, values + two_errors], axis=1)
+    bars.set_segments(np.stack([np.repeat(_TRIED[:, None], 2, axis=1), ends], axis=2))
+
+
+def build_one(position, draws, seed):
+    figure, (ax, mean, variance) = new_figure(1, 3, title="One rounding", wspace=0.3, left=0.065)
+    grid_points = np.arange(2)
+    artists = {
+        "nearest": ax.bar(grid_points - 0.15, [1, 1], 0.3, color=color("sgd"), hatch="//", label="nearest"),
+        "stochastic": ax.bar(grid_points + 0.15, [1, 1], 0.3, color=color("naive"), label="stochastic"),
+        "x": ax.axvline(0, ymax=1 / 1.5, **role("target", label="x")),
+        "here": [plot.axvline(0, color=color("target"), linewidth=1.2) for plot in (mean, variance)],
+    }
+    ax.set(title="goes to", xlabel="grid point, in gaps Δ", xlim=(-0.5, 1.5), ylim=(0, 1.5))
+    ax.set_xticks([0, 1])
+    ax.set_yticks(np.linspace(0, 1, 6))
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.legend(loc="upper left")
+    for name, plot, curve in (("mean", mean, mean_error), ("square", variance, squared_error)):
+        values = curve(0, _DENSE)
+        half = len(_DENSE) // 2  # the jump in the middle of the cell is not drawn
+        look = role("sgd", label="_")
+        plot.plot(_DENSE[:half], values[:half], **look)
+        plot.plot(_DENSE[half + 1 :], values[half + 1 :], **look)
+        plot.plot(_DENSE, curve(1, _DENSE), **role("naive", label="_"))
+        artists[f"{name} points"] = plot.plot([], [], "o", color=color("target"), markersize=7, label="drawn")[0]
+        artists[f"{name} bars"] = _bars_of_error(plot, "target")
+        plot.set(xlabel="position of x in its cell", xlim=(-0.03, 1.03))
+    mean.set(title="mean error / Δ", ylim=(-0.62, 0.62))
+    variance.set(title="mean squared error / Δ²", ylim=(-0.02, 0.42))
+    mean.legend(loc="upper left", handlelength=1)
+    update_one(artists, position, draws, seed)
+    return figure, artists
+
+
+def update_one(artists, position, draws, seed):
+    for uniforms, name in enumerate(("nearest", "stochastic")):
+        for bar, point in zip(artists[name], (0, 1), strict=True):
+            bar.set_height(float(spline(uniforms, np.array(position - point))))
+    for line in (artists["x"], *artists["here"]):
+        line.set_xdata([position] * 2)
+    errors = _errors(1, seed)[:draws]
+    f = _TRIED
+    two = 2 / math.sqrt(draws)
+    _show_points(artists["mean points"], artists["mean bars"], errors.mean(axis=0), two * np.sqrt(f * (1 - f)))
+    squares = (errors**2).mean(axis=0)
+    _show_points(artists["square points"], artists["square bars"], squares, two * error_of_squares(1, f))
+    at = np.array([position])
+    return {
+        "error of nearest / Δ": float(mean_error(0, at)[0]),
+        "mean error of stochastic / Δ": 0.0,
+        "its mean square / Δ²": float(squared_error(1, at)[0]),
+    }
+
+
+_POSITIONS = tuple(float(f) for f in np.arange(0, 20) / 20 if f != 0.5)  # at 1/2, nearest must choose
+
+one = View(
+    "one",
+    "One rounding: nearest and stochastic",
+    build_one,
+    update_one,
+    (
+        Control("position", "position of x in its cell", _POSITIONS, 0.4),
+        Control("draws", "draws behind each point", (10, 30, 100, 300, 1000, _MOST), 100),
+    ),
+    static=({}, {"position": 0.9, "draws": _MOST}),
+)
+
+
+# ---- ten thousand roundings ------------------------------------------------------------------------------------------
+
+STEPS, CHAINS, _STOPS = 10_000, 400, 100
+SAME, NOISE = "the same number", "Gaussian noise"
+_CODES = np.arange(-12, 13)
+
+
+def step_law(increment: float, kind: str, uniforms: int) -> np.ndarray:
+    """P(step of k gaps), k = -12..12, of an accumulator that stands on a grid point and rounds after each addition.
+
+    increment: in gaps; what is added (SAME), or the standard deviation of what is added (NOISE).
+    """
+    if kind == SAME:
+        law = spline(uniforms, increment - _CODES)
+        return law / law.sum()
+    if uniforms == 0:
+        return ndtr((_CODES + 0.5) / increment) - ndtr((_CODES - 0.5) / increment)
+    z = (_CODES[:, None] + np.array([1, 0, -1])) / increment
+    ramp = increment * (z * ndtr(z) + np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi))  # E max(z, 0): the hat's integral
+    return ramp @ np.array([1, -2, 1])
+
+
+def step_moments(increment: float, kind: str, uniforms: int) -> tuple[float, float]:
+    """Mean and variance of one step, in gaps."""
+    law = step_law(increment, kind, uniforms)
+    mean = float(law @ _CODES)
+    return mean, float(law @ (_CODES - mean) ** 2)
+
+
+def walks(increment: float, kind: str, uniforms: int, seed: int) -> np.ndarray:
+    """Sums [chains, stops + 1] in gaps, from 0, after every 100th of 10,000 roundings: exact draws.
+
+    From a grid point all steps have one law, so that 100 of them are a multinomial count of it.
+    """
+    law = np.clip(step_law(increment, kind, uniforms), 0, 1)
+    counts = np.random.default_rng(seed).multinomial(STEPS // _STOPS, law / law.sum(), size=(CHAINS, _STOPS))
+    return np.concatenate([np.zeros((CHAINS, 1)), np.cumsum(counts @ _CODES, axis=1)], axis=1)
+
+
+def build_sums(increment, kind, fractional_bits, seed):
+    figure, (ax, end) = new_figure(
+        1, 2, title="10,000 additions, each of them rounded", width_ratios=(2.3, 1), wspace=0.15, left=0.09, sharey=True
+    )
+    steps = np.linspace(0, STEPS, _STOPS + 1)
+    faint = dict(color=color("naive"), linewidth=0.8, alpha=0.4)
+    artists = {
+        "steps": steps,
+        "axes": ax,
+        "paths": [ax.plot(steps, np.zeros_like(steps), **faint)[0] for _ in range(12)],
+        "band": [
+            ax.plot([], [], **role("naive", label=label))[0] for label in ("stochastic rounding, mean ± 2 std", "_")
+        ],
+        "exact": [ax.plot([], [], **role("target", label=label))[0] for label in ("no rounding, mean ± 2 std", "_")],
+        "nearest": ax.plot([], [], **role("sgd", label="rounding to nearest"))[0],
+        "ends": end.stairs([0], [0, 1], orientation="horizontal", fill=True, color=color("naive"), alpha=0.6),
+    }
+    ax.set(xlabel="additions", ylabel="sum", xlim=(0, STEPS))
+    end.set(xlabel="share of the chains", title="after the last", xlim=(0, 0.2))
+    end.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.legend(loc="upper left")
+    update_sums(artists, increment, kind, fractional_bits, seed)
+    return figure, artists
+
+
+def update_sums(artists, increment, kind, fractional_bits, seed):
+    gap, steps = 2.0**-fractional_bits, artists["steps"]
+    chains = gap * walks(increment / gap, kind, 1, seed)
+    mean, variance = step_moments(increment / gap, kind, 1)
+    spread = 2 * gap * np.sqrt(steps * variance)
+    drift, noise = (increment, 0.0) if kind == SAME else (0.0, increment)
+    for path, values in zip(artists["paths"], chains, strict=False):
+        path.set_ydata(values)
+    for sign, band, exact in zip((1, -1), artists["band"], artists["exact"], strict=True):
+        band.set_data(steps, gap * mean * steps + sign * spread)
+        exact.set_data(steps, drift * steps + sign * 2 * noise * np.sqrt(steps))
+    nearest = gap * walks(increment / gap, kind, 0, seed)[0]
+    artists["nearest"].set_data(steps, nearest)
+    middle = drift * STEPS
+    top = max(middle + 1.2 * spread[-1], nearest[-1])
+    artists["axes"].set_ylim(-0.06 * top if kind == SAME else -1.3 * top, 1.3 * top if kind == SAME else 2 * top)
+    artists["axes"].set_title(f"adding {increment:g}{' · ξ' if kind == NOISE else ''}, gap {gap:g}")
+    counts, edges = np.histogram(chains[:, -1], bins=middle + np.linspace(-2, 2, 31) * spread[-1])
+    artists["ends"].set_data(counts / len(chains), edges)
+    return {
+        "without rounding": middle,
+        "nearest": float(nearest[-1]),
+        "stochastic, mean": float(chains[:, -1].mean()),
+        "std": float(chains[:, -1].std()),
+        "std, exact": spread[-1] / 2,
+    }
+
+
+sums = View(
+    "sums",
+    "10,000 additions, each of them rounded",
+    build_sums,
+    update_sums,
+    (
+        Control("increment", "added each time", (0.001, 0.003, 0.01, 0.02, 0.05, 0.07, 0.1), 0.01),
+        Control("kind", "what is added", (SAME, NOISE), SAME),
+        Control("fractional_bits", "fractional bits F", (2, 3, 4, 5, 6), 3),
+    ),
+    static=({}, {"increment": 0.07}, {"kind": NOISE}),
+)
+
+
+# ---- splines and dither ----------------------------------------------------------------------------------------------
+
+_KNOTS = np.arange(-1, 3)
+_X = np.linspace(-0.5, 1.5, 801)
+
+
+def build_dither(rounding, position, seed):
+    figure, (ax, error) = new_figure(
+        1, 2, title="Rounding is a spline", width_ratios=(1.5, 1), wspace=0.22, left=0.075, right=0.98
+    )
+    shades = ("#767676", "#0072B2", "#D55E00", "#009E73")
+    artists = {
+        "splines": [ax.plot([], [], color=shade, linewidth=2.8)[0] for shade in shades],
+        "weights": [ax.plot([], [], "o", color=shade, markersize=11)[0] for shade in shades],
+        "labels": [
+            ax.text(x, 1.06, "", color=shade, ha="center")
+            for x, shade in zip((-0.32, 0.08, 0.92, 1.32), shades, strict=True)
+        ],
+        "x": ax.axvline(0, ymax=0.86, **role("target", label="x", linewidth=1.5)),
+        "curves": [error.plot([], [], **role(look, label=name))[0] for look, name in zip(_LOOKS, NAMES, strict=True)],
+        "points": error.plot([], [], "o", color=color("target"), markersize=7)[0],
+        "bars": _bars_of_error(error, "target"),
+        "here": error.axvline(0, ymax=0.68, color=color("target"), linewidth=1.2),
+        "axes": ax,
+    }
+    for uniforms, curve in enumerate(artists["curves"]):
+        curve.set_data(_DENSE, squared_error(uniforms, _DENSE))
+    ax.set(xlabel="x, in gaps Δ", xlim=(_X[0], _X[-1]), ylim=(0, 1.18))
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.set_yticks(np.linspace(0, 1, 6))
+    error.set(title="mean squared error / Δ²", xlabel="position of x in its cell", xlim=(-0.03, 1.03), ylim=(0, 0.45))
+    error.legend(loc="upper left")
+    update_dither(artists, rounding, position, seed)
+    return figure, artists
+
+
+def update_dither(artists, rounding, position, seed):
+    uniforms = NAMES.index(rounding)
+    for knot, curve, dot, label in zip(_KNOTS, artists["splines"], artists["weights"], artists["labels"], strict=True):
+        curve.set_data(_X, spline(uniforms, _X - knot))
+        weight = float(spline(uniforms, np.array(position - knot)))
+        dot.set_data([position], [weight])
+        dot.set_visible(weight > 0)
+        label.set_text(f"to {knot}: {weight:.0%}".replace("-", "−"))
+    artists["axes"].set_title(f"probability of each grid point: {rounding}")
+    for line in (artists["x"], artists["here"]):
+        line.set_xdata([position] * 2)
+    squares = (_errors(uniforms, seed)[:400] ** 2).mean(axis=0)
+    _show_points(artists["points"], artists["bars"], squares, 2 * error_of_squares(uniforms, _TRIED) / 20)
+    at = np.array([position])
+    return {
+        "mean error / Δ": float(mean_error(uniforms, at)[0]),
+        "mean squared error / Δ²": float(squared_error(uniforms, at)[0]),
+    }
+
+
+dither = View(
+    "dither",
+    "Rounding is a spline",
+    build_dither,
+    update_dither,
+    (
+        Control("rounding", "rounding", NAMES, "stochastic"),
+        Control("position", "position of x in its cell", _POSITIONS, 0.3),
+    ),
+    static=tuple({"rounding": name} for name in NAMES),
+)
+
+
+# ---- a wave smaller than a gap ---------------------------------------------------------------------------------------
+
+_TIME = np.linspace(0, 2, 200)
+
+
+def build_wave(rounding, copies, amplitude, seed):
+    figure, ax = new_figure(title="A wave on a coarse grid")
+    artists = {
+        "wave": ax.plot([], [], **role("target", label="the wave", zorder=3))[0],
+        "heard": ax.plot([], [], drawstyle="steps-mid", linewidth=1.6)[0],
+        "band": [
+            ax.plot([], [], color=color("pinned"), linewidth=1.6, label=label)[0] for label in ("mean ± 2 std", "_")
+        ],
+        "axes": ax,
+    }
+    ax.set(xlabel="time", ylabel="value, in gaps Δ", xlim=(0, 2), ylim=(-1, 1))
+    ax.legend(loc="upper right", ncols=3)
+    update_wave(artists, rounding, copies, amplitude, seed)
+    return figure, artists
+
+
+def update_wave(artists, rounding, copies, amplitude, seed):
+    uniforms = NAMES.index(rounding)
+    wave = amplitude * np.sin(2 * np.pi * _TIME)
+    x = torch.tensor(GAP * wave).expand(copies, -1)
+    heard = rounded(x, uniforms, torch.Generator().manual_seed(seed)).mean(dim=0).numpy() / GAP
+    position = wave - np.floor(wave)
+    mean = wave + mean_error(uniforms, position)
+    std = np.sqrt(np.maximum(squared_error(uniforms, position) - mean_error(uniforms, position) ** 2, 0) / copies)
+    artists["wave"].set_data(_TIME, wave)
+    artists["heard"].set_data(_TIME, heard)
+    artists["heard"].set_color(color(_LOOKS[uniforms]))
+    for sign, line in zip((1, -1), artists["band"], strict=True):
+        line.set_data(_TIME, mean + 2 * sign * std)
+    copy = "one copy" if copies == 1 else f"the average of {copies} copies"
+    artists["axes"].set_title(f"in colour: {copy}, {rounding}")
+    reach = 1.3 * (amplitude + copies**-0.5) + 0.2
+    artists["axes"].set_ylim(-reach, 1.25 * reach)
+    return {"rms distance to the wave / Δ": float(np.sqrt(np.mean((heard - wave) ** 2)))}
+
+
+wave = View(
+    "wave",
+    "A wave on a coarse grid",
+    build_wave,
+    update_wave,
+    (
+        Control("rounding", "rounding", NAMES, "stochastic"),
+        Control("copies", "copies averaged", (1, 4, 16, 64, 160), 16),
+        Control("amplitude", "amplitude, in gaps", (0.2, 0.4, 0.8, 1.5), 0.4),
+    ),
+    static=tuple({"rounding": name} for name in NAMES),
+)
