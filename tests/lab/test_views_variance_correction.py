@@ -51,3 +51,14 @@ def test_one_naive_step_is_a_row_of_the_transition_matrix():
 def test_samples_start_anew_from_the_seed():
     first, again, other = (views.sample(0.1, "vc", 16, 1.0, seed, rows=5) for seed in (0, 0, 1))
     assert first.shape == (5, 16) and torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_the_branch_map_is_exact_above_the_bound_and_bright_below():
+    figure = views.branch_map()
+    excess = figure.axes[0].collections[0].get_array()
+    assert excess.min() == pytest.approx(1.0) and excess.max() == pytest.approx(100, rel=0.01)
+
+
+def test_two_modes_keep_their_distance_to_the_floor():
+    ratio = views.exact_distance(1e-3, 8, 3, "vc", "two modes") / views.distance_floor(8, 3, "two modes")
+    assert 1 <= ratio < 1.01

@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from scipy.special import ndtr
@@ -17,25 +18,37 @@ from lpsgld.lab.view import Control, View
 from lpsgld.toy import chains, theory
 from lpsgld.toy.distances import on_grid_floor, wasserstein2
 from lpsgld.toy.exact import Law, stationary
-from lpsgld.toy.targets import Gaussian
+from lpsgld.toy.targets import Gaussian, Mixture
 
 TARGET = Gaussian()
+TARGETS = {"N(0, 1)": TARGET, "two modes": Mixture()}
 GRADIENT_NOISE = 0.1
 ALPHAS = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1)
 _THETA = np.linspace(-8, 8, 321)
 
 
 @cache
-def exact_law(alpha: float, word_length: int, fractional_bits: int, accumulator: str) -> Law:
-    """The stationary law on N(0, 1) in fixed(W,F), with gradient noise 0.1 and gradients rounded to the same format."""
+def exact_law(
+    alpha: float, word_length: int, fractional_bits: int, accumulator: str, target: str = "N(0, 1)"
+) -> Law:
+    """The stationary law in fixed(W,F), with gradient noise 0.1 and gradients rounded to the same format."""
     fmt = formats.parse(f"fixed({word_length},{fractional_bits})")
-    return stationary(TARGET, alpha, fmt, accumulator, GRADIENT_NOISE, fmt)
+    return stationary(TARGETS[target], alpha, fmt, accumulator, GRADIENT_NOISE, fmt)
 
 
 @cache
-def exact_distance(alpha: float, word_length: int, fractional_bits: int, accumulator: str) -> float:
-    """W2 between `exact_law` and N(0, 1)."""
-    return wasserstein2(exact_law(alpha, word_length, fractional_bits, accumulator), TARGET)
+def exact_distance(
+    alpha: float, word_length: int, fractional_bits: int, accumulator: str, target: str = "N(0, 1)"
+) -> float:
+    """W2 between `exact_law` and its target."""
+    return wasserstein2(exact_law(alpha, word_length, fractional_bits, accumulator, target), TARGETS[target])
+
+
+@cache
+def distance_floor(word_length: int, fractional_bits: int, target: str = "N(0, 1)") -> float:
+    """The W2 of the best law on that grid."""
+    points = exact_law(ALPHAS[0], word_length, fractional_bits, "vc", target).points
+    return on_grid_floor(points, TARGETS[target])
 
 
 def bin_edges(points: np.ndarray) -> np.ndarray:
@@ -47,15 +60,15 @@ def bin_edges(points: np.ndarray) -> np.ndarray:
 # ---- the law, and its distance to the target -------------------------------------------------------------------------
 
 
-def build_law(alpha, word_length, fractional_bits):
+def build_law(target, alpha, word_length, fractional_bits):
     figure, (ax, distance) = new_figure(
         1, 2, title="The law that each sampler reaches", width_ratios=(3, 2), wspace=0.2, left=0.07
     )
-    ax.plot(_THETA, TARGET.density(_THETA), **role("target", label="target N(0, 1)"))
     distance.set(xscale="log", yscale="log", xlim=(7e-5, 1.4e-1), ylim=(4e-3, 12))
     distance.set(xlabel="step size α", title="distance W2 to the target")
     distance.minorticks_off()  # they take longer than all else
     artists = {
+        "target": ax.plot([], [], **role("target"))[0],
         "naive": ax.stairs([0], [0, 1], baseline=None, **role("naive")),
         "vc": ax.stairs([0], [0, 1], baseline=None, **role("vc")),
         "axes": ax,
@@ -67,27 +80,28 @@ def build_law(alpha, word_length, fractional_bits):
     ax.set(xlabel="parameter θ", xlim=(-6, 6))
     ax.legend(loc="upper left", handlelength=2.2)
     distance.legend(loc="upper right")
-    update_law(artists, alpha, word_length, fractional_bits)
+    update_law(artists, target, alpha, word_length, fractional_bits)
     return figure, artists
 
 
-def update_law(artists, alpha, word_length, fractional_bits):
+def update_law(artists, target, alpha, word_length, fractional_bits):
+    artists["target"].set_data(_THETA, TARGETS[target].density(_THETA))
     tallest = 0.0
     for accumulator in ("naive", "vc"):
-        points, probabilities = exact_law(alpha, word_length, fractional_bits, accumulator)
+        points, probabilities = exact_law(alpha, word_length, fractional_bits, accumulator, target)
         density = probabilities / (points[1] - points[0])
         tallest = max(tallest, float(density.max()))
         artists[accumulator].set_data(density, bin_edges(points))
-        curve = [exact_distance(a, word_length, fractional_bits, accumulator) for a in ALPHAS]
+        curve = [exact_distance(a, word_length, fractional_bits, accumulator, target) for a in ALPHAS]
         artists[f"{accumulator} distance"][0].set_data(ALPHAS, curve)
     artists["axes"].set_ylim(0, 0.62 if tallest < 0.6 else 1.25 * tallest)
     artists["axes"].set_title(f"density, fixed({word_length},{fractional_bits}), α = {alpha:g}")
-    near = [exact_distance(alpha, word_length, fractional_bits, accumulator) for accumulator in ("naive", "vc")]
+    near = [exact_distance(alpha, word_length, fractional_bits, accumulator, target) for accumulator in ("naive", "vc")]
     artists["here"].set_data([alpha, alpha], near)
-    artists["floor"].set_ydata([on_grid_floor(points, TARGET)] * 2)
+    artists["floor"].set_ydata([distance_floor(word_length, fractional_bits, target)] * 2)
     return {
-        "std naive": exact_law(alpha, word_length, fractional_bits, "naive").std,
-        "std VC": exact_law(alpha, word_length, fractional_bits, "vc").std,
+        "std naive": exact_law(alpha, word_length, fractional_bits, "naive", target).std,
+        "std VC": exact_law(alpha, word_length, fractional_bits, "vc", target).std,
         "W2 naive": near[0],
         "W2 VC": near[1],
     }
@@ -99,11 +113,12 @@ law = View(
     build=build_law,
     update=update_law,
     controls=(
+        Control("target", "target", tuple(TARGETS), "N(0, 1)"),
         Control("alpha", "step size α", ALPHAS, 2e-3),
         Control("word_length", "word length W", (4, 5, 6, 7, 8), 8),
         Control("fractional_bits", "fractional bits F", (1, 2, 3, 4, 5), 3),
     ),
-    static=({"alpha": 1e-2}, {"alpha": 1e-4}, {"alpha": 1e-4, "fractional_bits": 5}),
+    static=({"alpha": 1e-2}, {"alpha": 1e-4}, {"alpha": 1e-4, "target": "two modes"}),
     ghosts=("naive", "vc"),
 )
 
@@ -202,6 +217,29 @@ step = View(
     static=({"ratio": 3.0}, {"position": 0.05, "ratio": 0.5}, {"position": 0.5, "ratio": 0.2}),
     ghosts=("naive variance", "vc variance"),
 )
+
+
+@styled
+def branch_map() -> Figure:
+    """The variance of Q^vc over what it should be, for every position in a cell and every v/v0, with the branches."""
+    figure, ax = new_figure(title="Where variance correction keeps its promise", right=0.97)
+    ratios = np.logspace(-2, 1, 241)
+    excess = np.stack([step_variance(_POSITIONS, ratio, "vc") for ratio in ratios])
+    mesh = ax.pcolormesh(_POSITIONS, ratios, excess, norm=LogNorm(1, 100), cmap="cividis", rasterized=True)
+    bar = figure.colorbar(mesh, ax=ax, label="variance of the step / v", pad=0.02)
+    bar.set_ticks([1, 3, 10, 30, 100], labels=["1", "3", "10", "30", "100"])
+    bar.ax.minorticks_off()
+    ax.axhline(1, color="white", linewidth=2.5)
+    bound = np.maximum(4 * _POSITIONS * (1 - _POSITIONS), 1e-3)
+    ax.plot(_POSITIONS, bound, color="white", linewidth=2.5, linestyle="--")
+    said = dict(color="white", ha="center", va="center")
+    ax.text(0.5, 3.2, "first branch: Gaussian, then quadratic spline", fontsize=17, **said)
+    ax.text(0.5, 0.07, "rounding alone has more variance than v", fontsize=17, **said)
+    for position in (0.087, 0.913):
+        ax.text(position, 0.81, "second branch", fontsize=14, **said)
+    ax.set(xlabel="position of μ in its cell, in gaps", ylabel="v / v0", yscale="log", xlim=(0, 1), ylim=(0.01, 10))
+    ax.grid(False)
+    return figure
 
 
 # ---- pictures without sliders ----------------------------------------------------------------------------------------

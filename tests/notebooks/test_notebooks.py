@@ -1,0 +1,109 @@
+"""The notebooks as they are committed, and all of them through the batch runner at small sizes."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from PIL import Image
+
+from lpsgld import batch
+from lpsgld.batch import notebook as notebooks
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+PATHS = sorted(FOLDER.glob("*.ipynb"))
+
+
+@pytest.fixture(scope="module", params=PATHS, ids=lambda path: path.stem)
+def path(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def cells(path):
+    return nbformat.read(path, as_version=4).cells
+
+
+def code(cells):
+    return [cell for cell in cells if cell.cell_type == "code"]
+
+
+def test_there_are_notebooks_and_their_names_are_numbered():
+    assert len(PATHS) >= 2 and all(re.fullmatch(r"\d\d_[a-z_]+", path.stem) for path in PATHS)
+
+
+def test_committed_without_outputs(path, cells):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    assert all(not cell.outputs and cell.execution_count is None for cell in code(cells))
+    assert "widgets" not in notebook["metadata"] and "papermill" not in notebook["metadata"]
+
+
+def test_parameters_are_typed_and_every_notebook_has_the_three(path):
+    parameters = notebooks.read(path).parameters
+    defaults = {name: parameters[name].default for name in ("seed", "live", "smoke")}
+    assert defaults == {"seed": 0, "live": True, "smoke": False}
+    assert all(parameter.comment for parameter in parameters.values()), "each says what it is for"
+
+
+def test_the_anatomy_of_a_notebook(path, cells):
+    """Title with the number, question, goals, time; predictions, claims, exercises, summary, licence."""
+    first, last = cells[0].source, cells[-1].source
+    assert re.match(rf"# {path.stem[:2]} · ", first)
+    for word in ("**The question:**", "**You will be able to**", "**Takes**"):
+        assert word in first
+    source = "\n".join(cell.source for cell in code(cells))
+    assert f'lab.start("{path.stem}"' in source
+    for call in ("lab.claim(", "lab.summary()", "lab.save_figure("):
+        assert call in source
+    assert "CC BY 4.0" in last
+
+
+def test_solutions_stay_collapsed_in_every_export(cells):
+    """A blank line inside <details> would end the HTML block, and the solution would lie open."""
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            for block in re.findall(r"<details>.*?</details>", cell.source, flags=re.S):
+                assert "\n\n" not in block
+            assert cell.source.count("<details>") == cell.source.count("</details>")
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    out = tmp_path_factory.mktemp("smoke")
+    return out, {result.name: result for result in batch.run(profile="smoke", out=out)}
+
+
+def test_the_smoke_profile_runs_every_notebook(smoke):
+    out, results = smoke
+    assert sorted(results) == [path.stem for path in PATHS]
+    problems = {name: (result.status, result.reason) for name, result in results.items() if result.status != "passed"}
+    assert not problems
+    assert all((out / f"{name}.html").stat().st_size > 10_000 for name in results)
+
+
+def test_every_figure_is_a_slide_with_a_caption_and_an_alternative_text(smoke):
+    out, results = smoke
+    manifest = json.loads((out / "figures" / "manifest.json").read_text())["figures"]
+    assert {row["notebook"] for row in manifest.values()} == set(results)
+    assert len(manifest) >= 2 * len(results)
+    for identifier, row in manifest.items():
+        with Image.open(out / "figures" / f"{identifier}.png") as image:
+            assert image.size == (1920, 1080)
+        assert len(row["caption"]) > 20 and len(row["alt"]) > 20
+
+
+def test_the_readme_shows_figures_that_exist_and_names_every_notebook():
+    root = FOLDER.parent
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
+        assert (root / target).exists(), f"README.md links {target}"
+    for path in PATHS:
+        assert path.stem in readme
+
+
+def test_committed_figures_match_their_manifest():
+    figures = FOLDER.parent / "figures"
+    manifest = json.loads((figures / "manifest.json").read_text())["figures"]
+    assert {f"{identifier}.png" for identifier in manifest} == {path.name for path in figures.glob("*.png")}
+    assert {f"{identifier}.svg" for identifier in manifest} == {path.name for path in figures.glob("*.svg")}
