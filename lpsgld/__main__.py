@@ -1,8 +1,8 @@
 """The command line: `lpsgld` or `python -m lpsgld`.
 
 Each subcommand is a row of COMMANDS: its name, one line of help, the function that adds its arguments and the
-function that runs it and returns the exit status. The latter imports what it needs: training on a GPU machine
-must not ask for papermill and Jupyter.
+function that runs it and returns the exit status. Those of notebooks import the batch runner inside: training on a GPU
+machine must not ask for papermill and Jupyter.
 """
 
 import argparse
@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+from lpsgld.bnn import cli
 
 FAILURE, MISTAKE, INTERRUPTED = 1, 2, 130
 
@@ -106,9 +108,20 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
+def _of_networks(function: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    def command(options: argparse.Namespace) -> int:
+        with mendable(*cli.ERRORS):
+            return function(options)
+
+    return command
+
+
 COMMANDS = (
     Command("run", "execute notebooks in order, with papermill", _add_run_arguments, _run),
     Command("list", "show the notebooks, their questions and their parameters", _add_list_arguments, _list),
+    Command("train", "train a recipe and keep samples", cli.add_train_arguments, _of_networks(cli.train_command)),
+    Command("evaluate", "score a run's ensemble", cli.add_evaluate_arguments, _of_networks(cli.evaluate_command)),
+    Command("recipes", "show the recipes", cli.add_recipes_arguments, _of_networks(cli.recipes_command)),
 )
 
 if __name__ == "__main__":

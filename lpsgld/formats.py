@@ -20,6 +20,7 @@ Format = FixedPoint | BlockFloatingPoint | FloatingPoint | None
 _MANTISSA_BITS = 24  # float32 holds integers up to 2^24, so codes of more bits could not be simulated exactly
 _MIN_GAP_EXPONENT = -149  # the smallest float32
 _MAX_EXPONENT = 127  # the largest exponent of a finite float32
+_LARGEST = torch.finfo(torch.float32).max
 
 
 class FormatError(ValueError):
@@ -30,7 +31,8 @@ class Grid(NamedTuple):
     """The multiples `low * gap, ..., high * gap` onto which a tensor is rounded.
 
     gap: the quantization gap Δ, a power of two; a tensor (that broadcasts against the rounded one) where
-    blocks or elements differ. low, high: the smallest and the largest code, in units of the gap.
+    blocks or elements differ. low, high: the smallest and the largest code, in units of the gap; those of an
+    unclamped format are float32's.
     """
 
     gap: float | Tensor
@@ -52,12 +54,33 @@ def grid(fmt: Format, x: Tensor, reach: float | Tensor | None = None) -> Grid:
 
     Raises FormatError if x lacks the block axis, or if the format is too small for any head-room.
     """
+    return grid_of_scale(fmt, scale(fmt, x), reach)
+
+
+def scale(fmt: Format, x: Tensor) -> Tensor:
+    """What the exponents of `fmt` are taken from: the largest |x| of each block (broadcasts against x), else x itself.
+
+    Raises FormatError if x lacks the block axis.
+    """
+    return _block_maximum(x, fmt.dim) if isinstance(fmt, BlockFloatingPoint) else x
+
+
+def whole_blocks_axis(*fmts: Format) -> int | None:
+    """The axis along which a tensor may be cut so that no block of any of the formats is: None: any; -1: there is none."""
+    axes = {fmt.dim for fmt in fmts if isinstance(fmt, BlockFloatingPoint)}
+    if not axes:
+        return None
+    return axes.pop() if len(axes) == 1 else -1
+
+
+def grid_of_scale(fmt: Format, scale: Tensor, reach: float | Tensor | None = None) -> Grid:
+    """`grid` for a tensor, or a part of one, of which `scale` is known. Each element of it has its own grid."""
     if isinstance(fmt, FixedPoint):
         return _fixed_grid(fmt)
     if isinstance(fmt, BlockFloatingPoint):
-        return _block_grid(fmt, x, reach)
+        return _block_grid(fmt, scale, reach)
     if isinstance(fmt, FloatingPoint):
-        return _float_grid(fmt, x, reach)
+        return _float_grid(fmt, scale, reach)
     raise FormatError(
         f"{fmt!r} is not a number format: use qtorch.FixedPoint, qtorch.BlockFloatingPoint, qtorch.FloatingPoint, "
         'None for full precision, or lpsgld.formats.parse("fixed(8,3)")'
@@ -69,14 +92,10 @@ def exponent(x: Tensor) -> Tensor:
     return torch.frexp(x).exponent - 1
 
 
-def _power_of_two(e: Tensor, like: Tensor) -> Tensor:
-    return torch.ldexp(torch.ones_like(like), e)  # of the layout of `like`
-
-
 def _fixed_grid(fmt: FixedPoint) -> Grid:
     high = 2.0 ** (fmt.wl - 1) - 1
     low = -high if fmt.symmetric else -high - 1
-    return Grid(2.0**-fmt.fl, low, high) if fmt.clamp else Grid(2.0**-fmt.fl, -torch.inf, torch.inf)
+    return Grid(2.0**-fmt.fl, low, high) if fmt.clamp else Grid(2.0**-fmt.fl, -_LARGEST, _LARGEST)
 
 
 def _block_maximum(x: Tensor, dim: int) -> Tensor:
@@ -88,42 +107,52 @@ def _block_maximum(x: Tensor, dim: int) -> Tensor:
     if x.numel() == 0:
         return x.new_ones([1] * x.dim())
     axes = [axis for axis in range(x.dim()) if axis != dim]
-    # a 1-D tensor with dim = 0 (bias, BatchNorm) has one block per element, and amax(dim=[]) would reduce all
-    return x.abs().amax(dim=axes, keepdim=True) if axes else x.abs()
+    if not axes:  # a 1-D tensor with dim = 0 (bias, BatchNorm) has one block per element
+        return x.abs()
+    return torch.maximum(x.amax(axes, keepdim=True), -x.amin(axes, keepdim=True))  # abs() would fill a whole tensor
 
 
-def _block_grid(fmt: BlockFloatingPoint, x: Tensor, reach: float | Tensor | None) -> Grid:
-    largest = _block_maximum(x, fmt.dim)
+def _block_grid(fmt: BlockFloatingPoint, largest: Tensor, reach: float | Tensor | None) -> Grid:
     high = 2.0 ** (fmt.wl - 1) - 1
     if reach is None:
         e = exponent(largest)
     else:
-        e = _roomy_exponent(largest + reach, high - 2, fmt.wl - 2, fmt)
-    e = e.masked_fill(largest.isinf(), _MAX_EXPONENT)
-    gap = _power_of_two((e - (fmt.wl - 2)).clamp(_MIN_GAP_EXPONENT, _MAX_EXPONENT - (fmt.wl - 2)), largest)
+        _require_head_room(fmt, high - 2)
+        mantissa, e = torch.frexp((largest + reach) / (high - 2))
+        e = e - (mantissa == 0.5).to(e.dtype) + fmt.wl - 2  # ceil(log2) = the exponent of frexp, unless 2^k
+    e = e.masked_fill(largest.isinf(), _MAX_EXPONENT) - (fmt.wl - 2)
+    gap = torch.ldexp(torch.ones_like(largest), e.clamp(_MIN_GAP_EXPONENT, _MAX_EXPONENT - (fmt.wl - 2)))
     return Grid(gap.masked_fill(largest.isnan(), torch.nan), -high, high)
 
 
 def _float_grid(fmt: FloatingPoint, x: Tensor, reach: float | Tensor | None) -> Grid:
-    bias = 2 ** (fmt.exp - 1)
-    top = min(bias, _MAX_EXPONENT)
-    e = exponent(x) if reach is None else _roomy_exponent(x.abs() + reach, 2.0 ** (fmt.man + 1) - 2, fmt.man, fmt)
-    e = e.masked_fill(x == 0, -_MAX_EXPONENT) if reach is None else e
-    e = e.masked_fill(x.isinf(), top).clamp(2 - bias, top)
-    gap = _power_of_two((e - fmt.man).clamp(min=_MIN_GAP_EXPONENT), x)
-    high = (2 - 2.0**-fmt.man) * 2.0**top / gap
+    codes, bias = 2.0 ** (fmt.man + 1), 2 ** (fmt.exp - 1)
+    bottom, top = 2.0 ** (2 - bias), 2.0 ** min(bias, _MAX_EXPONENT)
+    if reach is None:
+        power = _power_of_two_below(x)
+    else:
+        _require_head_room(fmt, codes - 2)
+        # the power of two *above* is the one below after a factor next to 2
+        above = _power_of_two_below((x.abs() + reach) / (codes - 2) * (2 - torch.finfo(x.dtype).eps))
+        power = above * 2.0**fmt.man
+    gap = power.clamp(bottom, top) * 2.0**-fmt.man
+    high = (2 - 2.0**-fmt.man) * top / gap
     return Grid(gap, -high, high)
 
 
-def _roomy_exponent(span: Tensor, codes: float, fraction_bits: int, fmt: Format) -> Tensor:
-    """The smallest e for which `span` is at most `codes` gaps, where gap = 2^(e - fraction_bits)."""
+def _power_of_two_below(x: Tensor) -> Tensor:
+    """2^floor(log2|x|): the exponent's bits alone, ten times as fast as frexp. 0 for subnormals, inf for inf and NaN."""
+    if x.dtype == torch.float64:
+        return (x.view(torch.int64) & 0x7FF0000000000000).view(torch.float64)
+    return (x.view(torch.int32) & 0x7F800000).view(torch.float32)
+
+
+def _require_head_room(fmt: Format, codes: float) -> None:
     if codes < 1:
         raise FormatError(
             f"{name(fmt)} has too few codes for variance-corrected rounding, which needs two gaps of head-room: "
             "use a word length of at least 3"
         )
-    mantissa, e = torch.frexp(span / codes)
-    return e - (mantissa == 0.5).to(e.dtype) + fraction_bits  # ceil(log2) = the exponent of frexp, unless 2^k
 
 
 # ---- names -----------------------------------------------------------------------------------------------------

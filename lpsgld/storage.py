@@ -182,9 +182,10 @@ def save_tensors(path: str | Path, kind: str, tensors: Mapping[str, Tensor], met
     kind: what the file is ("sample", "checkpoint", ...); `load_tensors` refuses another kind.
     """
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    about = json.dumps({"kind": kind, "version": _VERSION, **meta}, sort_keys=True)
-    metadata = {_MARK: about, "sha256": _digest(about, held)}
-    write_atomically(path, safetensors.torch.save(held, metadata))
+    about = {"kind": kind, "version": _VERSION, **meta}
+    about["sha256"] = _digest(about, held)
+    # one entry: safetensors writes several in a random order, and equal samples should be equal files
+    write_atomically(path, safetensors.torch.save(held, {_MARK: json.dumps(about, sort_keys=True)}))
 
 
 def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -200,9 +201,9 @@ def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
         raise StorageError(f"{path} is truncated, or no safetensors file: {error}") from None
     if _MARK not in metadata:
         raise StorageError(f"{path} is a safetensors file, but not one written by lpsgld")
-    if metadata.get("sha256") != _digest(metadata[_MARK], tensors):
+    meta = _parsed(metadata[_MARK])
+    if meta.pop("sha256", None) != _digest(meta, tensors):
         raise StorageError(f"{path} was changed after it was written: its checksum does not match")
-    meta = json.loads(metadata[_MARK])
     if (meta["kind"], meta["version"]) != (kind, _VERSION):
         raise StorageError(
             f"{path} holds a {meta['kind']} (version {meta['version']}), but a {kind} (version {_VERSION}) is needed"
@@ -238,8 +239,16 @@ def _advice(error: OSError, folder: Path, size: int) -> str:
     return str(error)
 
 
-def _digest(about: str, tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(about.encode())
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        meta = json.loads(text)
+    except ValueError:
+        return {}  # has no checksum, and fails by that
+    return meta if isinstance(meta, dict) else {}
+
+
+def _digest(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -9,12 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lpsgld.formats import Format, grid
-from lpsgld.rounding import on_grid, round_stochastic, uniform_like
+from lpsgld.formats import Format, grid_of_scale, scale
+from lpsgld.pieces import eager_on_cpu, elementwise
+from lpsgld.rounding import less, normal_like, on_grid, uniform_like, working
 
 _REACH = 6.0  # standard deviations of head-room for block and float exponents: exceeded once in 5·10^8 draws
 
 
+@torch.no_grad()
 def vc_quantize(
     mu: Tensor, variance: float | Tensor, fmt: Format, generator: torch.Generator | None = None
 ) -> Tensor:
@@ -23,7 +25,7 @@ def vc_quantize(
     In units of the gap Δ, with t = μ/Δ, f = t - floor(t), w = v/Δ², ξ standard normal, u1 and u2 uniform:
 
         w > 1/4:  floor(t) + floor(f + √(w - 1/4) ξ + u1 + u2 - 1/2)
-        w ≤ 1/4:  floor(t) + [u1 < f] ± 1 with probability (w - f(1-f))/2 each, where that is positive
+        w ≤ 1/4:  floor(t) + [u1 < f] ± 1 with probability h = (w - f(1-f))/2 each, where that is positive
 
     The first line is Algorithm 1's first branch: rounding x + Δ(u1 + u2 - 1) to nearest spreads x over three grid
     points with the quadratic B-spline's weights, which are those of its categorical draw. The variance is exactly v,
@@ -38,33 +40,50 @@ def vc_quantize(
     """
     if not isinstance(variance, Tensor) and not variance >= 0:
         raise ValueError(f"the variance is {variance}, but must be a number ≥ 0")
-    work = mu if mu.dtype in (torch.float32, torch.float64) else mu.float()
-    if fmt is None:
-        return (work + variance**0.5 * _normal_like(work, generator)).to(mu.dtype)
-    g = grid(fmt, work, reach=_REACH * variance**0.5)
-    t, w = work / g.gap, variance / g.gap / g.gap
-    u1, u2 = uniform_like(work, generator), uniform_like(work, generator)
-    if isinstance(w, Tensor):
-        xi = _normal_like(work, generator)
-        codes = torch.where(w > 0.25, _spline_branch(t, w, u1, u2, xi), _correction_branch(t, w, u1, u2))
-    elif w > 0.25:
-        codes = _spline_branch(t, w, u1, u2, _normal_like(work, generator))
-    else:
-        codes = _correction_branch(t, w, u1, u2)
-    return on_grid(codes, g).to(mu.dtype)
+
+    def drawn(mu: Tensor, scale: Tensor) -> Tensor:
+        work = working(mu)
+        if fmt is None:
+            return (work + variance**0.5 * normal_like(work, generator)).to(mu.dtype)
+        g = grid_of_scale(fmt, working(scale), reach=_REACH * variance**0.5)
+        return on_grid(_codes(work / g.gap, _relative_to(variance, g.gap), generator), g).to(mu.dtype)
+
+    return elementwise(drawn, mu, scale(fmt, mu))
 
 
-def _spline_branch(t: Tensor, w: float | Tensor, u1: Tensor, u2: Tensor, xi: Tensor) -> Tensor:
+def _relative_to(variance: float | Tensor, gap: float | Tensor) -> float | Tensor:
+    if isinstance(gap, Tensor):  # number / tensor would multiply by 1/Δ, which overflows for the smallest gaps
+        variance = torch.as_tensor(variance, dtype=gap.dtype)
+    return variance / gap / gap
+
+
+def _codes(t: Tensor, w: float | Tensor, generator: torch.Generator | None) -> Tensor:
+    u = uniform_like(t, generator)
+    some, every = _some_and_every(w > 0.25)
+    if not some:
+        return _correction_branch(t, w, u)
+    if every:
+        return _spline_branch(t, w, u, generator)
+    return torch.where(w > 0.25, _spline_branch(t, w, u, generator), _correction_branch(t, w, u))
+
+
+def _some_and_every(wide: bool | Tensor) -> tuple[bool, bool]:
+    """any(wide) and all(wide) where they are known at once; (True, False), both branches, where one would have to wait."""
+    if isinstance(wide, bool):
+        return wide, wide
+    return (bool(wide.any()), bool(wide.all())) if eager_on_cpu(wide) else (True, False)
+
+
+def _spline_branch(t: Tensor, w: float | Tensor, u1: Tensor, generator: torch.Generator | None) -> Tensor:
+    u2, xi = uniform_like(t, generator), normal_like(t, generator)
     spread = (w - 0.25).clamp(min=0).sqrt() if isinstance(w, Tensor) else (w - 0.25) ** 0.5
     below = t.floor()  # set aside: next to a large t the sum would lose the low bits of the noise, and its mean
     return below + ((t - below) + spread * xi + (u1 + u2 - 0.5)).floor()
 
 
-def _correction_branch(t: Tensor, w: float | Tensor, u1: Tensor, u2: Tensor) -> Tensor:
-    f = t - t.floor()
-    half = (w - f * (1 - f)) / 2  # the probability of one more gap up, and of one down
-    return round_stochastic(t, u1) + (u2 < half).to(t.dtype) - (1 - u2 <= half).to(t.dtype)
-
-
-def _normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.empty_like(x).normal_(generator=generator)
+def _correction_branch(t: Tensor, w: float | Tensor, u: Tensor) -> Tensor:
+    below = t.floor()
+    f = t - below
+    h = ((w - f * (1 - f)) / 2).clamp(min=0)  # the probability of one more gap up, and of one down
+    upper = less(u, 1 - (1 - f) * h) + less(u, f + h * (1 - 2 * f)) + less(u, f * h)
+    return below - 1 + upper

@@ -102,3 +102,28 @@ def test_help_is_available_from_the_module(checkout):
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "--profile" in result.stdout
     assert "NOTEBOOK.PARAMETER=VALUE" in result.stdout
+
+
+def test_training_from_the_command_line_ends_in_scores(tmp_path, capsys):
+    out = str(tmp_path / "run")
+    sizes = ["--set", "model=logistic", "--set", "epochs=2", "--set", "samples=2", "--set", "lr=0.1"]
+    assert main(["train", "train_fixed", "--dataset", "digits", *sizes, "--out", out, "--quiet"]) == 0
+    assert f"next: lpsgld evaluate {out}" in capsys.readouterr().out
+    assert main(["evaluate", out, "--quiet"]) == 0
+    assert "ensemble of 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", "train_bpf", "--out", "x"], 'Did you mean "train_bfp"?'),
+        (["train", "train_bfp", "--out", "x", "--set", "epoch=3"], 'Did you mean "epochs"?'),
+        (["train", "train_bfp", "--out", "x", "--dataset", "folder:nowhere"], "nowhere"),
+        (["evaluate", "nowhere"], "holds no training run"),
+        (["recipes", "train_fxed"], 'Did you mean "train_fixed"?'),
+    ],
+)
+def test_mistakes_with_networks_are_one_line(arguments, says, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1

@@ -27,7 +27,7 @@ class DatasetError(RuntimeError):
     """A dataset that is unknown, missing, unreachable or malformed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Images in memory, and what a network should know about them.
 

@@ -26,7 +26,7 @@ from lpsgld.storage import load_sample
 _BATCH = 500
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """What an ensemble says about a test set.
 
@@ -108,12 +108,14 @@ def predictions(
     """Probabilities [N, C] of each posterior sample for the test images, one sample in memory at a time."""
     chains = _chains(run)
     where = pick_device(device)
-    model = chains[0].recipe.build_model(dataset.image_shape, len(dataset.classes)).to(where)
+    with seeded(where, seed):  # only so that the caller's random numbers are left alone: weights come from files
+        model = chains[0].recipe.build_model(dataset.image_shape, len(dataset.classes)).to(where)
     set_activation_rounding(model, rounding)
     for number, (_, path) in enumerate(_in_turn(chains)):
         model.load_state_dict(load_sample(path).state)
         with seeded(where, seed, number):
-            yield predict(model, dataset, dataset.test_images)
+            probabilities = predict(model, dataset, dataset.test_images)
+        yield probabilities
 
 
 def predict(model: nn.Module, dataset: Dataset, images: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ import hashlib
 import io
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lpsgld.bnn.datasets import Dataset, DatasetError, channel_statistics
-from lpsgld.storage import load_tensors, save_tensors
+from lpsgld.storage import StorageError, load_tensors, save_tensors
 
 _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
 _SPLITS = ("train", "test")
@@ -42,7 +43,10 @@ def load(path: Path, cache: Path) -> Dataset:
     if not stored.exists():
         tensors, classes = _decode(path)
         save_tensors(stored, "image cache", tensors, {"classes": classes, "source": str(path)})
-    tensors, meta = load_tensors(stored, "image cache")
+    try:
+        tensors, meta = load_tensors(stored, "image cache")
+    except StorageError as error:
+        raise DatasetError(f"{error}. Remove this cache, and the images are decoded again") from None
     mean, std = channel_statistics(tensors["train_images"])
     parts = [tensors[f"{split}_{what}"] for split in _SPLITS for what in ("images", "labels")]
     height = parts[0].shape[2]
@@ -62,8 +66,8 @@ def _key(path: Path) -> str:
 def _decode(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     pixels: dict[File, np.ndarray] = {}
     modes: dict[str, bool] = {}
-    for file, read in tqdm(_files(path), desc=f"decode {path.name}", unit="image", leave=False, delay=1):
-        pixels[file], modes[file[0]] = _pixels(path, file, read(), modes.get(file[0], True))
+    for file, data in tqdm(_files(path), desc=f"decode {path.name}", unit="image", leave=False, delay=1):
+        pixels[file], modes[file[0]] = _pixels(path, file, data, modes.get(file[0], True))
     classes = _classes(path, pixels)
     _require_one_size(path, pixels)
     grey = all(modes.values())
@@ -110,41 +114,40 @@ def _require_one_size(path: Path, pixels: dict[File, np.ndarray]) -> None:
 # ---- the three kinds of tree -----------------------------------------------------------------------------------
 
 
-def _files(path: Path) -> Iterator[tuple[File, Callable[[], bytes]]]:
-    """Every image as (split, class, name) and a function that reads it, in the order of the folder or archive."""
+def _files(path: Path) -> Iterator[tuple[File, bytes]]:
+    """Every image as (split, class, name) and its bytes, in the order of the folder or archive."""
     if path.is_dir():
         return _in_folder(path)
     if zipfile.is_zipfile(path):
         return _in_zip(path)
-    try:
-        is_tar = tarfile.is_tarfile(path)
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error}") from None
-    if is_tar:
+    if ".tar" in path.suffixes:
         return _in_tar(path)
-    raise DatasetError(f"{path} is neither a folder nor a .zip or .tar archive (.tar.xz, .tar.gz, .tar.bz2)")
+    raise DatasetError(f"{path} is neither a folder nor a readable .zip or .tar archive (.tar.xz, .tar.gz, .tar.bz2)")
 
 
-def _in_folder(path: Path) -> Iterator[tuple[File, Callable[[], bytes]]]:
+def _in_folder(path: Path) -> Iterator[tuple[File, bytes]]:
     for entry in sorted(path.glob("*/*/*")):
         file = _as_image(str(entry.relative_to(path)))
         if file and entry.is_file():
-            yield file, entry.read_bytes
+            yield file, entry.read_bytes()
 
 
-def _in_zip(path: Path) -> Iterator[tuple[File, Callable[[], bytes]]]:
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if file := _as_image(name):
-                yield file, lambda name=name: archive.read(name)
+def _in_zip(path: Path) -> Iterator[tuple[File, bytes]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if file := _as_image(name):
+                    yield file, archive.read(name)
+    except (zipfile.BadZipFile, zlib.error, OSError) as error:
+        raise DatasetError(f"{path} is damaged or truncated: {error}") from None
 
 
-def _in_tar(path: Path) -> Iterator[tuple[File, Callable[[], bytes]]]:
+def _in_tar(path: Path) -> Iterator[tuple[File, bytes]]:
     try:
         with tarfile.open(path) as archive:
             for member in archive:  # in order: seeking back would decompress from the start again
                 if member.isfile() and (file := _as_image(member.name)):
-                    yield file, lambda member=member: archive.extractfile(member).read()
+                    yield file, archive.extractfile(member).read()
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DatasetError(f"{path} is damaged or truncated: {error}") from None
 

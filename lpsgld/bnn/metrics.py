@@ -54,7 +54,7 @@ def ece(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
     """Expected calibration error, Σ_b (n_b/N) |accuracy_b - confidence_b|, equal-width bins (Guo et al. 2017)."""
     r = reliability(probabilities, labels, bins)
     gaps = (r.accuracy - r.confidence).abs().nan_to_num(0.0)
-    return ((r.count / r.count.sum()) * gaps).sum().item()
+    return (r.count * gaps).sum().item() / len(labels)
 
 
 def ece_paper(probabilities: Tensor, labels: Tensor) -> float:

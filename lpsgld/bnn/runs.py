@@ -83,7 +83,8 @@ def open_all(path: str | Path) -> list[Run]:
 
 def create(path: Path, recipe: Recipe, chain: int, dataset: Dataset, provenance: dict[str, Any]) -> Run:
     """A new, empty run. Raises RunError if the folder holds other files."""
-    strangers = sorted(p.name for p in path.iterdir() if not p.name.startswith(".")) if path.exists() else []
+    ours = {".lock", "metrics.jsonl"}  # what is there if the process was killed right here
+    strangers = sorted({p.name for p in path.iterdir()} - ours) if path.exists() else []
     if strangers:
         raise RunError(f"{path} is no run folder, but holds {strangers[0]}: give an empty or a new folder")
     run = Run(path, recipe, chain, describe(dataset), provenance, [])
@@ -137,7 +138,8 @@ def checkpoint_path(path: Path) -> Path:
 def locked(path: Path) -> Iterator[None]:
     """Hold the folder's lock, which the operating system frees even if the process is killed.
 
-    Raises RunError if another process holds it, StorageError if the folder cannot be written.
+    Half-written files that a killed process left are removed. Raises RunError if another process holds the lock,
+    StorageError if the folder cannot be written.
     """
     lock = filelock.FileLock(path / ".lock", timeout=0)
     try:
@@ -148,6 +150,8 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"cannot write into {path}: {error.strerror or error}. Choose another folder") from error
     try:
+        for leftover in path.rglob(".*.tmp"):
+            leftover.unlink()
         yield
     finally:
         lock.release()

@@ -1,4 +1,4 @@
-"""Many chains at once on a one-dimensional target, through the same `sgld.update` that trains a network."""
+"""Many chains at once on a toy target, through the same `sgld.update` that trains a network."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from torch import Tensor
 from lpsgld.formats import Format
 from lpsgld.rounding import quantize
 from lpsgld.sgld import Accumulator, update
-from lpsgld.toy.targets import Gaussian
+from lpsgld.toy.planar import PlanarTarget
+from lpsgld.toy.targets import Target
 
 
 def step(
     theta: Tensor,
-    target: Gaussian,
+    target: Target | PlanarTarget,
     alpha: float,
     weight: Format,
     accumulator: Accumulator,
     *,
     grad: Format = None,
     gradient_noise: float = 0.0,
+    temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """One step of every chain: θ' = update(θ, α Q_G(∇U(Q_W(θ)) + noise), 2α). θ: any shape; returns a new tensor.
+    """One step of every chain: θ' = update(θ, α Q_G(∇U(Q_W(θ)) + noise), 2αT). Returns a new tensor.
 
+    θ: any shape for a target on the line, [..., 2] in the plane. temperature: T, 1 for sampling and 0 for SGD.
     Q_W before the gradient is the full-precision accumulator's (SGLDLP-F); the other two are on the grid already.
     """
     seen = quantize(theta, weight, generator=generator) if accumulator == "full" else theta
@@ -31,13 +34,13 @@ def step(
     if gradient_noise:
         slope = slope + gradient_noise * torch.empty_like(slope).normal_(generator=generator)
     drift = alpha * quantize(slope, grad, generator=generator)
-    return update(theta, drift, 2 * alpha, weight, accumulator, generator)
+    return update(theta, drift, 2 * alpha * temperature, weight, accumulator, generator)
 
 
 def run(
     start: Tensor,
     steps: int,
-    target: Gaussian,
+    target: Target | PlanarTarget,
     alpha: float,
     weight: Format,
     accumulator: Accumulator,
@@ -45,6 +48,7 @@ def run(
     keep_every: int = 1,
     grad: Format = None,
     gradient_noise: float = 0.0,
+    temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """The states [steps // keep_every, *start.shape] after every `keep_every`-th of `steps` steps from `start`.
@@ -58,8 +62,9 @@ def run(
     kept = start.new_empty((steps // keep_every, *start.shape))
     for i in range(1, steps + 1):
         theta = step(
-            theta, target, alpha, weight, accumulator, grad=grad, gradient_noise=gradient_noise, generator=generator
-        )
+            theta, target, alpha, weight, accumulator, grad=grad, gradient_noise=gradient_noise,
+            temperature=temperature, generator=generator,
+        )  # fmt: skip
         if i % keep_every == 0:
             kept[i // keep_every - 1] = theta
     return kept

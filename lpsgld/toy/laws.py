@@ -6,7 +6,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import LinAlgError, solve_banded
+from scipy.linalg import LinAlgError, solve, solve_banded
+from scipy.sparse import dia_array
 
 
 class Law(NamedTuple):
@@ -47,7 +48,11 @@ def null_vector(balance: np.ndarray, band: int, likely: int) -> np.ndarray:
     rhs = np.zeros(n)
     rhs[likely] = 1.0
     try:
-        solution = np.maximum(solve_banded((band, band), balance, rhs), 0.0)
+        if 4 * band < n:
+            solution = np.maximum(solve_banded((band, band), balance, rhs), 0.0)
+        else:  # LAPACK's banded solver is slow for wide bands
+            dense = dia_array((balance, band - np.arange(2 * band + 1)), shape=(n, n)).toarray()
+            solution = np.maximum(solve(dense, rhs), 0.0)
     except LinAlgError:
         raise ValueError(
             "the chain has more than one stationary law: it never leaves some of its states. Give it noise, by a "

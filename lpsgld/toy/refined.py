@@ -21,39 +21,33 @@ _NEGLIGIBLE = 37.0  # energies above the mode: e^-37 is below float64's resoluti
 _MOST_POINTS = 400_000  # on each side, before anything of that size is allocated
 
 
-def stationary(
-    target: Target, alpha: float, fmt: Format, noise: float, grad: Format, temperature: float = 1.0
-) -> Law:
+def stationary(target: Target, alpha: float, fmt: Format, noise: float, grad: Format, temperature: float = 1.0) -> Law:
     """The stationary law of the full-precision accumulator; probabilities are the density times the spacing."""
-    points, rows, band = _rows(target, alpha, fmt, noise, grad, temperature)
-    return Law(points, _solve(points, rows, band, target))
+    points, _, law = _chain(target, alpha, fmt, noise, grad, temperature)
+    return Law(points, law)
 
 
 def transition(
     target: Target, alpha: float, fmt: Format, noise: float = 0.0, grad: Format = None, temperature: float = 1.0
 ) -> tuple[np.ndarray, sparse.csr_array]:
     """The refined points [n] and the sparse matrix [n, n] whose row i is the law of one step from point i."""
-    points, rows, band = _rows(target, alpha, fmt, noise, grad, temperature)
-    n = len(points)
+    points, rows, _ = _chain(target, alpha, fmt, noise, grad, temperature)
+    n, band = len(points), rows.shape[1] // 2
     return points, sparse.dia_array((rows.T, np.arange(band, -band - 1, -1)), shape=(n, n)).T.tocsr()
 
 
-def _rows(target, alpha, fmt, noise, grad, temperature) -> tuple[np.ndarray, np.ndarray, int]:
-    """Points, and row i of the kernel around point i [n, 2 band + 1]; the points reach as far as the law does."""
+def _chain(target, alpha, fmt, noise, grad, temperature) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points as far as the law reaches [n], the kernel around each of them [n, 2 band + 1], and the law [n]."""
     enough = _NEGLIGIBLE
     while True:
-        points, rows, band = _kernel(target, alpha, fmt, noise, grad, temperature, enough)
-        law = _solve(points, rows, band, target)
+        points, rows = _kernel(target, alpha, fmt, noise, grad, temperature, enough)
+        law = null_vector(np.ascontiguousarray(rows.T), rows.shape[1] // 2, nearest(points, target.mode))
         if max(law[0], law[-1]) <= 1e-13:
-            return points, rows, band
+            return points, rows, law
         enough *= 2  # large steps, noisy or rounded gradients: the law is wider than the target
 
 
-def _solve(points, rows, band, target) -> np.ndarray:
-    return null_vector(np.ascontiguousarray(rows.T), band, nearest(points, target.mode))
-
-
-def _kernel(target, alpha, fmt, noise, grad, temperature, enough) -> tuple[np.ndarray, np.ndarray, int]:
+def _kernel(target, alpha, fmt, noise, grad, temperature, enough) -> tuple[np.ndarray, np.ndarray]:
     smooth = 2 * alpha * temperature + (alpha * noise) ** 2 * (grad is None)  # variance of a step's Gaussian part
     if smooth == 0:
         raise ValueError(
@@ -62,8 +56,8 @@ def _kernel(target, alpha, fmt, noise, grad, temperature, enough) -> tuple[np.nd
         )
     s = math.sqrt(smooth)
     spacing = s / 3
-    if fmt is not None:  # the law of Q_W(θ) has corners at the grid of fmt
-        spacing = 2.0**-fmt.fl / max(8, math.ceil(2.0**-fmt.fl / spacing))
+    if fmt is not None:
+        spacing = 2.0**-fmt.fl / _pieces(2.0**-fmt.fl, spacing, alpha, target.std)
     points = _support(target, fmt, spacing, enough * smooth / (2 * alpha))
     n = len(points)
     outcomes = compressed(_outcomes(target, points, fmt, noise, grad), smooth_below=s / alpha)
@@ -76,7 +70,16 @@ def _kernel(target, alpha, fmt, noise, grad, temperature, enough) -> tuple[np.nd
     inside = (np.arange(n)[:, None] + offsets >= 0) & (np.arange(n)[:, None] + offsets < n)
     rows *= inside
     rows /= rows.sum(axis=1, keepdims=True)
-    return points, rows, band
+    return points, rows
+
+
+def _pieces(gap: float, spacing: float, alpha: float, std: float) -> int:
+    """Points a gap: the law has corners at the grid, and of the variance of rounded weights, 1/pieces² is lost.
+
+    That variance is αΔ²/12 of the whole; what is lost should stay below 1e-5, at no more than 8 points.
+    """
+    enough = math.ceil(gap / std * math.sqrt(alpha / 12 / 1e-5))
+    return max(math.ceil(gap / spacing), 2, min(enough, 8))
 
 
 def _support(target: Target, fmt: Format, spacing: float, enough: float) -> np.ndarray:

@@ -37,6 +37,7 @@ class Target(Protocol):
 
     def gradient(self, x): ...
     def density(self, x): ...
+    def log_density(self, x): ...
     def cdf(self, x): ...
     def quantile(self, u): ...
     def quantile_moments(self, u): ...
@@ -67,8 +68,12 @@ class Gaussian:
 
     def density(self, x):
         """The normalised density at x (array)."""
+        return np.exp(self.log_density(x))
+
+    def log_density(self, x):
+        """The logarithm of the normalised density at x (array)."""
         z = (np.asarray(x) - self.mean) / self.std
-        return np.exp(-0.5 * z * z) / (self.std * math.sqrt(2 * math.pi))
+        return -0.5 * z * z - math.log(self.std * math.sqrt(2 * math.pi))
 
     def cdf(self, x):
         """P(X ≤ x) (array)."""
@@ -143,7 +148,11 @@ class Quadrature:
 
     def density(self, x):
         """The normalised density at x (array)."""
-        return np.exp(-self.energy(np.asarray(x, dtype=float)) - self._table[1])
+        return np.exp(self.log_density(x))
+
+    def log_density(self, x):
+        """The logarithm of the normalised density at x (array)."""
+        return -self.energy(np.asarray(x, dtype=float)) - self._table[1]
 
     def cdf(self, x):
         """P(X ≤ x) (array)."""
@@ -288,9 +297,7 @@ class SeenThrough(Quadrature):
         cell = np.clip(np.searchsorted(points, x, side="right") - 1, 0, len(points) - 1)
         inside = np.maximum(x, points[0]) - points[cell]
         return (
-            energies[cell]
-            + inside * (slopes[cell] + self.gradient(x)) / 2
-            + np.minimum(x - points[0], 0) * slopes[0]
+            energies[cell] + inside * (slopes[cell] + self.gradient(x)) / 2 + np.minimum(x - points[0], 0) * slopes[0]
         )
 
     def _edges(self) -> np.ndarray:

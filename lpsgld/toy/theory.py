@@ -1,17 +1,198 @@
-"""Closed forms that theory gives for the toy worlds."""
+"""What theory says: the bounds of Theorems 1 to 3, and closed forms for small step sizes.
+
+The theorems (Zhang, Wilson and De Sa 2022, section 3) hold for an m-strongly convex, M-smooth energy whose Hessian is
+Ψ-Lipschitz, for α ≤ 2/(m + M), and ignore that formats have a range. Each returns its terms, to see which one is loose.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
+
+from lpsgld.toy.targets import Curvature
+
+
+class Bound(NamedTuple):
+    """The terms of an upper bound on W2(law of θ after K steps, target), in θ's unit.
+
+    start: what is left of the start. discretisation: 1.65 (M/m) √(αd). gradient_bias: from gradients taken at rounded
+    weights. noise: from the variance of gradients and of rounding. on_grid: because the result is itself rounded.
+    """
+
+    start: float
+    discretisation: float
+    gradient_bias: float
+    noise: float
+    on_grid: float
+
+    @property
+    def total(self) -> float:
+        return sum(self)
+
+
+def bound_full(
+    curvature: Curvature,
+    alpha: float,
+    weight_gap: float,
+    grad_gap: float = 0.0,
+    gradient_std: float = 0.0,
+    *,
+    dimension: int = 1,
+    steps: float = math.inf,
+    start: float = 0.0,
+) -> Bound:
+    """Theorem 1, SGLDLP-F: W2 ≤ (1-αm)^K W2(μ0, π) + 1.65 (M/m) √(αd) + R + √([(Δ_G² + M²Δ_W²)αd + 4ακ²]/(4m)).
+
+    R = min(ΨΔ_W² d/(4m), MΔ_W √d/(2m)) is the floor that remains as α → 0: O(Δ_W²), and 0 for a Gaussian, whose Ψ is 0.
+
+    weight_gap, grad_gap: Δ_W and Δ_G, 0 for full precision. gradient_std: κ. steps: K. start: W2(μ0, π).
+    Raises ValueError for α outside (0, 2/(m + M)].
+    """
+    m, M, psi = curvature
+    kept, spread = _common(curvature, alpha, dimension, steps)
+    bias = min(psi * weight_gap**2 * dimension / (4 * m), M * weight_gap * math.sqrt(dimension) / (2 * m))
+    variance = (grad_gap**2 + (M * weight_gap) ** 2) * alpha * dimension + 4 * alpha * gradient_std**2
+    return Bound(kept * start, spread, bias, math.sqrt(variance / (4 * m)), 0.0)
+
+
+def bound_naive(
+    curvature: Curvature,
+    alpha: float,
+    weight_gap: float,
+    grad_gap: float = 0.0,
+    gradient_std: float = 0.0,
+    *,
+    dimension: int = 1,
+    steps: float = math.inf,
+    start: float = 0.0,
+) -> Bound:
+    """Theorem 2, naive SGLDLP-L: as Theorem 1, but with √([(αΔ_G² + Δ_W²/α)d + 4ακ²]/(4m)), which diverges as α → 0,
+    and ((1-αm)^K + 1) Δ_W √d/2 for ending on the grid. Parameters and errors as for `bound_full`.
+    """
+    m, M, psi = curvature
+    kept, spread = _common(curvature, alpha, dimension, steps)
+    root = math.sqrt(dimension)
+    bias = min(psi * weight_gap**2 * dimension / (4 * m), M * weight_gap * root / (2 * m))
+    variance = (alpha * grad_gap**2 + weight_gap**2 / alpha) * dimension + 4 * alpha * gradient_std**2
+    return Bound(kept * start, spread, bias, math.sqrt(variance / (4 * m)), (kept + 1) * weight_gap * root / 2)
+
+
+def bound_vc(
+    curvature: Curvature,
+    alpha: float,
+    weight_gap: float,
+    grad_gap: float = 0.0,
+    gradient_std: float = 0.0,
+    *,
+    mean_abs_gradient: float,
+    dimension: int = 1,
+    steps: float = math.inf,
+    start: float = 0.0,
+) -> Bound:
+    """Theorem 3, VC SGLDLP-L: W2 ≤ (1-αm)^K W2(μ0, π) + 1.65 (M/m) √(αd) + min(ΨA/m, M√A/m)
+    + √([αΔ_G² d + 4ακ²]/(4m) + A/(αm)) + ((1-αm)^K + 1) √A,
+
+    with A = 5 v0 d if 2α > v0 = Δ_W²/4, else max(2 Δ_W α G, 4αd). mean_abs_gradient: G ≥ E‖Q_G(∇Ũ)‖₁. The term
+    A/(αm) is at least 4d/m in the second case: the bound stays bounded as α → 0, but does not vanish.
+    Other parameters and errors as for `bound_full`.
+    """
+    m, M, psi = curvature
+    kept, spread = _common(curvature, alpha, dimension, steps)
+    v0 = weight_gap**2 / 4
+    if 2 * alpha > v0:
+        area = 5 * v0 * dimension
+    else:
+        area = max(2 * weight_gap * alpha * mean_abs_gradient, 4 * alpha * dimension)
+    bias = min(psi * area / m, M * math.sqrt(area) / m)
+    variance = (alpha * grad_gap**2 * dimension + 4 * alpha * gradient_std**2) / (4 * m) + area / (alpha * m)
+    return Bound(kept * start, spread, bias, math.sqrt(variance), (kept + 1) * math.sqrt(area))
+
+
+def _common(curvature: Curvature, alpha: float, dimension: int, steps: float) -> tuple[float, float]:
+    """(1-αm)^K and 1.65 (M/m) √(αd)."""
+    m, M, _ = curvature
+    if not 0 < alpha <= 2 / (m + M):
+        raise ValueError(f"alpha={alpha}: the theorems need 0 < alpha ≤ 2/(m + M) = {2 / (m + M):.6g}")
+    if not (steps >= 0 and dimension >= 1):
+        raise ValueError(f"steps={steps} must be at least 0, and dimension={dimension} at least 1")
+    # α ≤ 2/(m + M) ≤ 1/m, so that 1 - αm is not negative
+    return (1 - alpha * m) ** steps, 1.65 * (M / m) * math.sqrt(alpha * dimension)
+
+
+# ---- closed forms --------------------------------------------------------------------------------------------------
+
+
+def sgld_std(alpha: float) -> float:
+    """1/√(1 - α/2): the stationary standard deviation of SGLD in full precision on N(0, 1), for α < 2.
+
+    The chain θ' = (1-α)θ + √(2α) ξ is an AR(1) process. Raises ValueError where it has no stationary law.
+    """
+    if not 0 < alpha < 2:
+        raise ValueError(f"sgld_std(alpha={alpha}): the chain has a stationary law for 0 < alpha < 2 only")
+    return 1 / math.sqrt(1 - alpha / 2)
+
+
+def naive_temperature(alpha: float, gap: float) -> float:
+    """1 + E|δ|(Δ - |δ|)/(2α), δ ~ N(0, 2α): the temperature at which naive SGLDLP-L samples in effect.
+
+    Langevin noise at temperature T has the variance 2αT. From a grid point, a naive step has 2α and the
+    `rounding_variance` of its displacement. For √(2α) much smaller than Δ that makes Δ/√(πα): the smaller the step, the
+    hotter the chain. Raises ValueError unless alpha and gap are positive.
+    """
+    _positive(alpha, gap)
+    return 1 + rounding_variance(math.sqrt(2 * alpha), gap) / (2 * alpha)
 
 
 def naive_std(alpha: float, gap: float) -> float:
     """√(Δ/√(πα)): the stationary standard deviation of naive SGLDLP-L on N(0, 1) for √(2α) much smaller than Δ.
 
-    From a grid point, a displacement δ ~ √(2α)|ξ| much smaller than Δ is rounded with variance |δ|(Δ - |δ|), on
-    average about Δ√(2α)√(2/π) = 2Δ√(α/π). Held against the contraction (1 - α)² this gives Δ/√(πα): the smaller the
-    step, the wider the law. Raises ValueError unless alpha and gap are positive.
+    That of N(0, 1) at `naive_temperature`, in the limit of small steps. Raises ValueError unless alpha and gap are
+    positive.
     """
-    if not (alpha > 0 and gap > 0):
-        raise ValueError(f"naive_std(alpha={alpha}, gap={gap}): both must be positive")
+    _positive(alpha, gap)
     return math.sqrt(gap / math.sqrt(math.pi * alpha))
+
+
+def _positive(alpha: float, gap: float) -> None:
+    if not (alpha > 0 and gap > 0):
+        raise ValueError(f"alpha={alpha}, gap={gap}: both must be positive")
+
+
+def naive_best_step(gap: float) -> float:
+    """Δ/√6: the step size at which naive SGLDLP-L on N(0, 1) is closest to its target.
+
+    Steps of √(2α) > Δ spread over a whole cell, so that rounding adds Δ²/6 to the 2α of a step. The stationary
+    variance is then about 1 + α/2 + Δ²/(12α), smallest at Δ/√6.
+    """
+    return gap / math.sqrt(6)
+
+
+def sgd_floor(gap: float, gradient_std: float, m: float = 1.0) -> float:
+    """√(σΔ/(m√(2π))): the root mean square distance to the minimum at which SGDLP-L stalls, for ασ much below Δ.
+
+    A step displaces by ασ|ξ|, which stochastic rounding turns into a variance of about ασΔ√(2/π), while the slope
+    takes 2αm of the variance away: the step size drops out. Smaller steps do not help.
+    """
+    return math.sqrt(gradient_std * gap / (m * math.sqrt(2 * math.pi)))
+
+
+def rounding_variance(displacement_std: float, gap: float) -> float:
+    """E |δ|(Δ - |δ|), continued periodically, for δ ~ N(0, displacement_std²): what stochastic rounding adds to a step.
+
+    f(1-f)Δ² has the Fourier series Δ²(1/6 - Σ cos(2πkδ/Δ)/(πk)²). For small steps this is Δ·√(2/π)·displacement_std,
+    for large ones Δ²/6.
+    """
+    ratio = displacement_std / gap
+    if ratio < 0.1:  # the series converges slowly, and no displacement leaves the first cell (10 standard deviations)
+        return gap**2 * ratio * (math.sqrt(2 / math.pi) - ratio)
+    terms = (math.exp(-2 * (math.pi * k * ratio) ** 2) / (math.pi * k) ** 2 for k in range(1, 20))
+    return gap**2 * (1 / 6 - sum(terms))
+
+
+def full_std(alpha: float, gap: float) -> float:
+    """The stationary standard deviation of SGLDLP-F on N(0, 1), exact gradients at weights rounded with gap Δ.
+
+    Rounding the weight adds the variance α²Δ²/6 to a step that has 2α, and the slope takes (2 - α)α of the variance
+    away: √((2 + αΔ²/6)/(2 - α)), up to e^(-2π²/Δ²). Raises ValueError unless 0 < α < 2.
+    """
+    return sgld_std(alpha) * math.sqrt(1 + alpha * gap**2 / 12)

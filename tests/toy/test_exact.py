@@ -11,8 +11,9 @@ from scipy import stats
 from lpsgld.formats import FormatError
 from lpsgld.toy import chains, theory
 from lpsgld.toy.distances import on_grid_floor, wasserstein2
-from lpsgld.toy.exact import Law, _compressed, _Outcomes, stationary, transition
-from lpsgld.toy.targets import Gaussian
+from lpsgld.toy.exact import Law, stationary, transition
+from lpsgld.toy.outcomes import Outcomes, compressed
+from lpsgld.toy.targets import Gaussian, LogOdds, Mixture
 from tests.checks import FALSE_ALARM, assert_law
 
 EIGHT = FixedPoint(8, 3)
@@ -99,7 +100,7 @@ def test_gauss_quadrature_of_a_rounded_gradient_keeps_eleven_moments():
     values, weights = np.sort(rng.normal(size=(5, 40)), axis=1), rng.random((5, 40)) * [[1]] * 5
     weights[2, 2:] = 0  # a law of two values only
     weights /= weights.sum(axis=1, keepdims=True)
-    few = _compressed(_Outcomes(values, weights, 0.0), smooth_below=1e3)
+    few = compressed(Outcomes(values, weights, 0.0), smooth_below=1e3)
     assert few.values.shape == (5, 6)
     for power in range(12):
         assert np.allclose((few.values**power * few.weights).sum(1), (values**power * weights).sum(1), rtol=1e-8)
@@ -108,7 +109,7 @@ def test_gauss_quadrature_of_a_rounded_gradient_keeps_eleven_moments():
 def test_compression_changes_nothing(monkeypatch):
     reference = {}
     for limit in (6, 10**6):
-        monkeypatch.setattr("lpsgld.toy.exact._NODES", limit)
+        monkeypatch.setattr("lpsgld.toy.outcomes._NODES", limit)
         for accumulator in ("naive", "vc", "full"):
             law = stationary(TARGET, 0.01, FixedPoint(8, 4), accumulator, 0.5, FixedPoint(8, 4))
             before = reference.setdefault(accumulator, law.probabilities)
@@ -117,7 +118,7 @@ def test_compression_changes_nothing(monkeypatch):
 
 def test_the_spread_gradient_is_fine_enough_for_the_corners_of_the_second_branch(monkeypatch):
     coarse = stationary(TARGET, 1e-4, EIGHT, "vc", 2.0)
-    monkeypatch.setattr("lpsgld.toy.exact._spread_gaussian.__defaults__", (6401,))
+    monkeypatch.setattr("lpsgld.toy.outcomes.spread_gaussian.__defaults__", (6401,))
     fine = stationary(TARGET, 1e-4, EIGHT, "vc", 2.0)
     assert np.abs(coarse.probabilities - fine.probabilities).max() < 1e-9
 
@@ -129,10 +130,10 @@ def test_the_spread_gradient_is_fine_enough_for_the_corners_of_the_second_branch
 @pytest.mark.parametrize("alpha", [1e-2, 2e-3, 1e-4])
 @pytest.mark.parametrize("grad", [None, EIGHT], ids=["full gradient", "rounded gradient"])
 def test_one_step_of_the_sampler_has_the_law_of_the_matrix(accumulator, alpha, grad):
-    """A million chains from each of four states, one step, chi-square against that row."""
+    """300,000 chains from each of four states, one step, chi-square against that row."""
     points, matrix = transition(TARGET, alpha, EIGHT, accumulator, 0.1, grad)
     for seed, row in enumerate((128, 131, 112, 150)):
-        start = torch.full((1_000_000,), float(points[row]))
+        start = torch.full((300_000,), float(points[row]))
         end = chains.step(
             start, TARGET, alpha, EIGHT, accumulator, grad=grad, gradient_noise=0.1, generator=generator(seed)
         )
@@ -141,10 +142,10 @@ def test_one_step_of_the_sampler_has_the_law_of_the_matrix(accumulator, alpha, g
 
 @pytest.mark.parametrize("accumulator", ["naive", "vc"])
 def test_chains_forget_their_start_and_reach_the_law(accumulator):
-    """40,000 independent chains from 0, 600 steps of 0.01: (1 - α)^600 = 0.002 of the start is left."""
+    """20,000 independent chains from 0, 600 steps of 0.01: (1 - α)^600 = 0.002 of the start is left."""
     law = stationary(TARGET, 1e-2, EIGHT, accumulator, 0.1, EIGHT)
     last = chains.run(
-        torch.zeros(40_000), 600, TARGET, 1e-2, EIGHT, accumulator,
+        torch.zeros(20_000), 600, TARGET, 1e-2, EIGHT, accumulator,
         keep_every=600, grad=EIGHT, gradient_noise=0.1, generator=generator(1),
     )[0]  # fmt: skip
     assert_law(counts_on(law.points, last), law.probabilities)
@@ -155,7 +156,7 @@ def test_chains_with_a_full_precision_accumulator_reach_their_law(alpha):
     law = stationary(TARGET, alpha, EIGHT, "full", 0.1, EIGHT)
     steps = int(8 / alpha)
     last = chains.run(
-        torch.zeros(40_000), steps, TARGET, alpha, EIGHT, "full",
+        torch.zeros(20_000), steps, TARGET, alpha, EIGHT, "full",
         keep_every=steps, grad=EIGHT, gradient_noise=0.1, generator=generator(2),
     )[0]  # fmt: skip
     spacing = law.points[1] - law.points[0]
@@ -176,6 +177,72 @@ def test_run_keeps_what_it_is_asked_to():
     assert kept.shape == (2, 3, 2) and torch.equal(kept, every[3::4])
     with pytest.raises(ValueError, match="steps=0"):
         chains.run(torch.zeros(3), 0, TARGET, 0.1, EIGHT, "vc")
+
+
+@pytest.mark.parametrize("accumulator", ["naive", "vc"])
+@pytest.mark.parametrize("target", [Mixture(), LogOdds(8, 2)], ids=["mixture", "coin"])
+def test_one_step_on_other_targets(accumulator, target):
+    points, matrix = transition(target, 5e-3, EIGHT, accumulator, 0.1, EIGHT, temperature=0.5)
+    for seed, row in enumerate((120, 128, 143)):
+        start = torch.full((300_000,), float(points[row]))
+        end = chains.step(
+            start, target, 5e-3, EIGHT, accumulator,
+            grad=EIGHT, gradient_noise=0.1, temperature=0.5, generator=generator(seed),
+        )  # fmt: skip
+        assert_law(counts_on(points, end), np.maximum(matrix[row], 0))
+
+
+@pytest.mark.parametrize("accumulator", ["naive", "vc"])
+def test_one_step_of_sgd(accumulator):
+    """Temperature 0: what noise there is comes from the gradient and from rounding."""
+    points, matrix = transition(TARGET, 0.02, EIGHT, accumulator, 1.0, temperature=0.0)
+    start = torch.full((300_000,), float(points[131]))
+    settings = dict(gradient_noise=1.0, temperature=0.0, generator=generator())
+    end = chains.step(start, TARGET, 0.02, EIGHT, accumulator, **settings)
+    assert_law(counts_on(points, end), np.maximum(matrix[131], 0))
+
+
+def test_a_chain_on_the_mixture_reaches_its_law():
+    """Started from the law itself, it must still be there after 100 steps, on both sides of the barrier."""
+    law = stationary(Mixture(), 0.02, EIGHT, "vc", 0.1, EIGHT)
+    start = np.random.default_rng(0).choice(law.points, 10_000, p=law.probabilities)
+    last = chains.run(
+        torch.from_numpy(start).float(), 100, Mixture(), 0.02, EIGHT, "vc",
+        keep_every=100, grad=EIGHT, gradient_noise=0.1, generator=generator(3),
+    )[0]  # fmt: skip
+    assert_law(counts_on(law.points, last), law.probabilities)
+
+
+@pytest.mark.parametrize("accumulator", ["naive", "vc", "full"])
+def test_langevin_at_a_temperature_samples_a_wider_gaussian(accumulator):
+    """exp(-U/T) for N(0, 1) is N(0, T); full and VC keep the variance T/(1 - α/2)."""
+    law = stationary(TARGET, 0.05, FixedPoint(10, 3 if accumulator == "full" else 5), accumulator, temperature=4.0)
+    assert law.std == pytest.approx(2 / math.sqrt(1 - 0.05 / 2), rel=1e-3 if accumulator == "naive" else 1e-5)
+
+
+def test_sgd_with_a_full_precision_accumulator():
+    """Its variance is α(σ² + E f(1-f)Δ²)/(2 - α), and it has no density without a Gaussian noise."""
+    law = stationary(TARGET, 0.1, FixedPoint(8, 6), "full", 1.0, temperature=0.0)
+    assert law.std**2 == pytest.approx(0.1 * (1 + 2.0**-12 / 6) / (2 - 0.1), rel=1e-5)
+    with pytest.raises(ValueError, match="no density"):
+        stationary(TARGET, 0.1, EIGHT, "full", 1.0, EIGHT, temperature=0.0)
+
+
+def test_sgd_without_noise_stops_at_a_minimum_on_the_grid():
+    law = stationary(Gaussian(0.5), 0.1, EIGHT, "naive", temperature=0.0)
+    assert law.mean == 0.5 and law.std == 0
+    between = stationary(Gaussian(0.53125), 0.01, EIGHT, "naive", temperature=0.0)  # a quarter of a gap above 0.5
+    assert between.mean == pytest.approx(0.53125) and between.std == pytest.approx(0.125 * math.sqrt(3 / 16), rel=1e-9)
+    with pytest.raises(ValueError, match="more than one stationary law"):
+        stationary(Mixture((-1.0, 1.0), (0.2, 0.2)), 0.001, EIGHT, "naive", temperature=0.0)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.5, 1.95])
+def test_large_steps_of_langevin_in_full_precision(alpha):
+    """The law is wider than the target, and the points reach as far."""
+    law = stationary(TARGET, alpha, None, "full")
+    assert law.std == pytest.approx(theory.sgld_std(alpha), rel=1e-10)
+    assert law.probabilities[[0, -1]].max() < 1e-12
 
 
 # ---- distances -------------------------------------------------------------------------------------------------------
@@ -210,6 +277,7 @@ def test_what_the_grid_itself_costs():
         (lambda: stationary(TARGET, 0.0, EIGHT, "vc"), ValueError, "alpha is 0.0"),
         (lambda: stationary(TARGET, math.nan, EIGHT, "vc"), ValueError, "alpha is nan"),
         (lambda: stationary(TARGET, 0.1, EIGHT, "vc", -1.0), ValueError, "noise is -1.0"),
+        (lambda: stationary(TARGET, 0.1, EIGHT, "vc", temperature=-1.0), ValueError, "temperature is -1.0"),
         (lambda: stationary(TARGET, 0.1, EIGHT, "low"), ValueError, "'low'"),
         (lambda: transition(TARGET, 0.1, EIGHT, "full"), ValueError, "'full'.*grid"),
         (lambda: stationary(TARGET, 0.1, BlockFloatingPoint(8), "vc"), FormatError, r"block\(8,-1\).*fixed-point"),

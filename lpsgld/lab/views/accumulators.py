@@ -53,7 +53,9 @@ def build_path(alpha, fractional_bits, seed):
     figure, ax = new_figure(title="One chain, step by step")
     artists = {
         "full": ax.plot([], [], **role("full", label="full-precision accumulator", linewidth=1.8))[0],
-        "naive": ax.plot([], [], drawstyle="steps-post", **role("naive", label="naive: rounded at each step", linestyle="-"))[0],
+        "naive": ax.plot(
+            [], [], drawstyle="steps-post", **role("naive", label="naive: rounded at each step", linestyle="-")
+        )[0],
         "axes": ax,
     }
     ax.set(xlim=(0, STEPS), xlabel="step", ylabel="parameter θ, in gaps")

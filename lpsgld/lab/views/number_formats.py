@@ -251,7 +251,8 @@ def on_grid(weights: Mapping[str, Tensor], family: str) -> View:
         }
 
     controls, static = _FAMILIES[family]
-    return View(f"weights_{family}", f"The weights of a network, {family} point", build, update, controls, static)
+    title = f"The weights of a network on a {family} grid"
+    return View(f"weights_{family}", title, build, update, controls, static, ghosts=("dead", "kept"))
 
 
 _FAMILIES = {

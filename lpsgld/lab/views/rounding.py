@@ -152,6 +152,7 @@ one = View(
         Control("draws", "draws behind each point", (10, 30, 100, 300, 1000, _MOST), 100),
     ),
     static=({}, {"position": 0.9, "draws": _MOST}),
+    ghosts=("mean points", "square points"),
 )
 
 
@@ -258,6 +259,7 @@ sums = View(
         Control("fractional_bits", "fractional bits F", (2, 3, 4, 5, 6), 3),
     ),
     static=({}, {"increment": 0.07}, {"kind": NOISE}),
+    ghosts=("band", "nearest"),
 )
 
 
@@ -327,6 +329,7 @@ dither = View(
         Control("position", "position of x in its cell", _POSITIONS, 0.3),
     ),
     static=tuple({"rounding": name} for name in NAMES),
+    ghosts=("splines",),
 )
 
 
@@ -382,4 +385,5 @@ wave = View(
         Control("amplitude", "amplitude, in gaps", (0.2, 0.4, 0.8, 1.5), 0.4),
     ),
     static=tuple({"rounding": name} for name in NAMES),
+    ghosts=("heard",),
 )

@@ -1,0 +1,72 @@
+"""One step of SGLD on ResNet-18 against qtorch's OptimLP with the same formats and the same noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import nn
+
+from benchmarks.rounding import draw, theirs
+from benchmarks.timing import Row, interleaved
+from lpsgld import SGLD, formats
+from lpsgld.bnn import models
+
+STEP = dict(lr=0.5, weight_decay=5e-4)  # the paper's recipe
+NUM_DATA, TEMPERATURE = 50_000, 1e-3
+
+
+class NoisySGD(torch.optim.SGD):
+    """torch's SGD followed by Langevin noise: what OptimLP has to be given to sample."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        super().step(closure)
+        for group in self.param_groups:
+            std = (2 * group["lr"] * TEMPERATURE / NUM_DATA) ** 0.5
+            for p in group["params"]:
+                p.add_(torch.randn_like(p), alpha=std)
+
+
+def rows(width: int, repetitions: int) -> Iterator[Row]:
+    """Every accumulator in fixed and block format. OptimLP has no variance correction: there it takes a naive step."""
+    for name in ("fixed(8,8)", "block(8,0)"):
+        for accumulator in ("full", "naive", "vc"):
+            yield _row(name, accumulator, width, repetitions)
+
+
+def our_optimizer(net: nn.Module, name: str, accumulator: str) -> SGLD:
+    fmt = formats.parse(name)
+    noise = dict(num_data=NUM_DATA, temperature=TEMPERATURE)
+    return SGLD(net.parameters(), **STEP, **noise, weight=fmt, grad=fmt, accumulator=accumulator)
+
+
+def their_optimizer(net: nn.Module, name: str, accumulator: str) -> torch.optim.Optimizer:
+    import qtorch.optim  # with qtorch.quant, compiles C++ for 20 s
+
+    rounded = theirs(formats.parse(name), "stochastic")
+    keep = (lambda theta: theta) if accumulator == "full" else None  # makes OptimLP keep θ beside the weights
+    inner = NoisySGD(net.parameters(), **STEP)
+    return qtorch.optim.OptimLP(inner, weight_quant=rounded, grad_quant=rounded, acc_quant=keep)
+
+
+def _row(name: str, accumulator: str, width: int, repetitions: int) -> Row:
+    cases = {}
+    for who, make in (("ours", our_optimizer), ("theirs", their_optimizer)):
+        net = models.build("resnet18", (3, 32, 32), 10, width=width)
+        for p in net.parameters():
+            p.grad = 1e-2 * torch.randn_like(p)
+        cases[who] = make(net, name, accumulator).step
+    drawn = {"full": (2, 1), "naive": (2, 1), "vc": (2, 0)}[accumulator]
+    flat = torch.cat([p.detach().flatten() for p in net.parameters()])
+    best = interleaved(cases | {"random": partial(draw, flat, *drawn)}, repetitions)
+    return Row(
+        f"step, {accumulator}, {name}",
+        torch.get_num_threads(),
+        best["ours"],
+        best["theirs"],
+        "OptimLP" + " (naive)" * (accumulator == "vc"),
+        "5",
+        best["random"],
+    )

@@ -1,0 +1,96 @@
+"""quantize against qtorch's quantizers, and vc_quantize against its floor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from qtorch import BlockFloatingPoint, FixedPoint
+from torch import Tensor
+
+from benchmarks.timing import Row, interleaved
+from lpsgld import formats, quantize, vc_quantize
+from lpsgld.formats import Format
+from lpsgld.pieces import pieces
+from lpsgld.rounding import normal_like, uniform_like
+
+GOALS = {"fixed(8,8)": "3", "block(8,0)": "5", "block(8,-1)": "5"}  # of stochastic rounding
+VARIANCES = {"v < v0": 1e-9, "v > v0": 1e-3}  # for weights of about 0.1, on either side of Δ²/4
+
+
+def rows(values: int, repetitions: int) -> Iterator[Row]:
+    """quantize in four formats and both roundings, then vc_quantize in both branches, on a matrix of that many values."""
+    x = 0.1 * torch.randn(math.isqrt(values), math.isqrt(values))
+    for name in ("fixed(8,8)", "block(8,0)", "block(8,-1)", "float(4,3)"):
+        for rounding in ("stochastic", "nearest"):
+            yield _quantize_row(x, name, rounding, repetitions)
+    for name in ("fixed(8,8)", "block(8,0)"):
+        for branch, variance in VARIANCES.items():
+            yield _vc_row(x, name, branch, variance, repetitions)
+
+
+def draw(x: Tensor, uniforms: int, normals: int = 0) -> None:
+    """Draw random numbers for every element of x, as our functions do, and drop them."""
+    for (piece,) in pieces(x):
+        for _ in range(uniforms):
+            uniform_like(piece)
+        for _ in range(normals):
+            normal_like(piece)
+
+
+def theirs(fmt: Format, rounding: str) -> Callable[[Tensor], Tensor]:
+    """qtorch's function for that format."""
+    import qtorch.quant as quant  # compiles C++ for 20 s
+
+    if isinstance(fmt, FixedPoint):
+        return partial(quant.fixed_point_quantize, wl=fmt.wl, fl=fmt.fl, rounding=rounding)
+    if isinstance(fmt, BlockFloatingPoint):
+        return partial(quant.block_quantize, wl=fmt.wl, dim=fmt.dim, rounding=rounding)
+    return partial(quant.float_quantize, exp=fmt.exp, man=fmt.man, rounding=rounding)
+
+
+def _quantize_row(x: Tensor, name: str, rounding: str, repetitions: int) -> Row:
+    fmt = formats.parse(name)
+    function = theirs(fmt, rounding)
+    best = interleaved(
+        {
+            "ours": lambda: quantize(x, fmt, rounding),
+            "theirs": lambda: function(x),
+            "random": lambda: draw(x, uniforms=rounding == "stochastic"),
+            "copy": x.clone,
+        },
+        repetitions,
+    )
+    goal = GOALS.get(name, "") if rounding == "stochastic" else ""
+    return Row(
+        f"quantize {name} {rounding}",
+        torch.get_num_threads(),
+        best["ours"],
+        best["theirs"],
+        "qtorch",
+        goal,
+        best["random"] + best["copy"],
+    )
+
+
+def _vc_row(x: Tensor, name: str, branch: str, variance: float, repetitions: int) -> Row:
+    fmt, wide = formats.parse(name), branch == "v > v0"
+    best = interleaved(
+        {
+            "ours": lambda: vc_quantize(x, variance, fmt),
+            "gaussian": lambda: x + variance**0.5 * torch.randn_like(x),
+            "random": lambda: draw(x, uniforms=1 + wide, normals=wide),
+            "copy": x.clone,
+        },
+        repetitions,
+    )
+    return Row(
+        f"vc_quantize {name} {branch}",
+        torch.get_num_threads(),
+        best["ours"],
+        best["gaussian"],
+        "μ + √v ξ in torch",
+        floor=best["random"] + best["copy"],
+    )

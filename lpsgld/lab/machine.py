@@ -1,0 +1,179 @@
+"""Does this machine have what the notebooks need? Each finding comes with its mend.
+
+Nothing is installed or changed here, and nothing raises: a machine that lacks something is to be told so in a table.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+import torch
+from jupyter_core.paths import jupyter_path
+from matplotlib import font_manager
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from lpsgld.bnn.devices import device_name, pick_device
+from lpsgld.lab import output, session
+
+_GIB = 1024**3
+_MEMORY, _DISK = 2 * _GIB, 1 * _GIB  # what the notebooks need at laptop size, with room to spare
+_INSTALL = "in the project's folder: `make run`, or `pip install -e .`; then restart the kernel"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at and what was found. `mend` says what to do, empty where nothing is missing.
+
+    needed: whether the notebooks fail without it; a mend of something that is not needed is a hint.
+    """
+
+    what: str
+    found: str
+    mend: str = ""
+    needed: bool = True
+
+    @property
+    def missing(self) -> bool:
+        return self.needed and bool(self.mend)
+
+
+def check() -> list[Finding]:
+    """Python, packages, formats, widgets, fonts, device, memory and folders of this machine."""
+    return [
+        python(),
+        *packages(),
+        formats_library(),
+        widgets(),
+        fonts(),
+        device(),
+        memory(),
+        *(folder(name, path) for name, path in _folders().items()),
+    ]
+
+
+def show(findings: list[Finding]) -> None:
+    """Display the findings as a table: ✓ fine, ✗ missing, ○ not needed for the notebooks as they come."""
+    rows = [(_mark(f), f.what, f.found, f.mend) for f in findings]
+    lines = ["| | looked at | found | what to do |", "|---|---|---|---|"]
+    lines += [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows]
+    plain = "\n".join(" · ".join(filter(None, row)) for row in rows)
+    output.show({"text/markdown": "\n".join(lines), "text/plain": plain})
+
+
+def _mark(finding: Finding) -> str:
+    return "✗" if finding.missing else "○" if finding.mend else "✓"
+
+
+def python() -> Finding:
+    """The version of Python against the one that the project asks for."""
+    found = platform.python_version()
+    try:
+        wanted = metadata.metadata("lpsgld").get("Requires-Python") or ""
+    except metadata.PackageNotFoundError:
+        wanted = ""  # `packages` says so
+    good = SpecifierSet(wanted).contains(found, prereleases=True)
+    return Finding("Python", found, "" if good else f"install Python {wanted}, and make the environment again with it")
+
+
+def packages(requirements: list[str] | None = None) -> list[Finding]:
+    """One finding if every package is within its bound, else one for each that is not.
+
+    requirements: lines such as "torch>=2.11"; by default those of the installed project (pyproject.toml).
+    """
+    if requirements is None:
+        try:
+            requirements = metadata.requires("lpsgld") or []
+        except metadata.PackageNotFoundError:
+            return [Finding("packages", "lpsgld is not installed", _INSTALL)]
+    wanted = [r for r in map(Requirement, requirements) if r.marker is None or r.marker.evaluate({"extra": ""})]
+    bad = [finding for finding in map(_package, wanted) if finding.mend]
+    return bad or [Finding("packages", f"all {len(wanted)} are there, in versions that fit")]
+
+
+def _package(wanted: Requirement) -> Finding:
+    name = f"package {wanted.name}"
+    try:
+        found = metadata.version(wanted.name)
+    except metadata.PackageNotFoundError:
+        return Finding(name, "not installed", _INSTALL)
+    if wanted.specifier.contains(found, prereleases=True):
+        return Finding(name, found)
+    return Finding(name, f"{found}, but {wanted.specifier} is needed", f'`pip install "{wanted}"`, restart the kernel')
+
+
+def formats_library() -> Finding:
+    """qtorch, imported for its descriptors alone: its C++ extension is for the tests, which compile it."""
+    import qtorch  # the package itself imports it too; what counts is that this does not compile
+
+    compiled = "qtorch.quant" in sys.modules
+    found = f"qtorch {metadata.version(qtorch.__name__)}, {'with' if compiled else 'without'} its C++ extension"
+    if shutil.which("g++") or shutil.which("clang++"):
+        return Finding("number formats", found)
+    hint = "nothing for the notebooks; the tests compile it and want a C++ compiler (Debian: `apt-get install g++`)"
+    return Finding("number formats", found, hint, needed=False)
+
+
+def widgets() -> Finding:
+    """Whether JupyterLab in this environment has the front end of the sliders."""
+    front_ends = [Path(p) / "@jupyter-widgets" / "jupyterlab-manager" for p in jupyter_path("labextensions")]
+    version = metadata.version("ipywidgets")
+    if any(path.is_dir() for path in front_ends):
+        return Finding("sliders", f"ipywidgets {version}, and its part of JupyterLab")
+    mend = "`pip install --force-reinstall jupyterlab_widgets` where JupyterLab runs, then reload the page"
+    return Finding("sliders", f"ipywidgets {version}, but JupyterLab lacks its part", mend)
+
+
+def fonts(family: str = "DejaVu Sans") -> Finding:
+    """The font of all figures, which comes with matplotlib."""
+    try:
+        font_manager.findfont(family, fallback_to_default=False)
+    except ValueError:
+        return Finding("font", f"no {family}", "`pip install --force-reinstall matplotlib`, restart the kernel")
+    return Finding("font", family)
+
+
+def device() -> Finding:
+    """Where networks would be trained."""
+    where = pick_device("auto")
+    if where.type == "cuda":
+        room = torch.cuda.get_device_properties(where).total_memory / _GIB
+        return Finding("device", f"{device_name(where)}, {room:.0f} GiB")
+    hint = "nothing: all notebooks run so. The paper's own sizes in notebook 08 want an NVIDIA GPU"
+    return Finding("device", f"{device_name(where)}, no GPU", hint, needed=False)
+
+
+def memory(available: int | None = None) -> Finding:
+    """Memory that is free now, in bytes, against what the largest notebook takes."""
+    available = psutil.virtual_memory().available if available is None else available
+    found = f"{available / _GIB:.1f} GiB free"
+    mend = f"close other programs or kernels: {_MEMORY / _GIB:.0f} GiB are needed"
+    return Finding("memory", found, "" if available >= _MEMORY else mend)
+
+
+def folder(name: str, path: Path) -> Finding:
+    """Whether a file can be written there, and the room that the disk has left."""
+    there = next(p for p in (path, *path.parents) if p.exists())
+    what = f"folder `{name}`"
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+        free = shutil.disk_usage(there).free
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return Finding(what, f"cannot be written ({reason})", "change its permissions, or clone the project elsewhere")
+    mend = f"free some: the runs of all notebooks take up to {_DISK / _GIB:.0f} GiB"
+    return Finding(what, f"can be written, {free / _GIB:.0f} GiB free", "" if free >= _DISK else mend)
+
+
+def _folders() -> dict[str, Path]:
+    root = session.repository() or Path.cwd()
+    return {"runs": Path(os.environ.get("LPSGLD_RUN_DIR") or root / "runs"), "figures": root / "figures"}

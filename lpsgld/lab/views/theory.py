@@ -1,0 +1,280 @@
+"""What notebook 06 shows: the bounds of the three theorems beside exact distances, SGD beside SGLD, the best step."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.optimize import minimize_scalar
+
+from lpsgld import formats
+from lpsgld.lab.style import color, new_figure, role, styled
+from lpsgld.lab.view import Control, View
+from lpsgld.toy import theory
+from lpsgld.toy.distances import on_grid_floor, wasserstein2, wasserstein2_smooth
+from lpsgld.toy.exact import Law, stationary
+from lpsgld.toy.targets import Gaussian, LogOdds, SeenThrough
+
+TARGETS = {"Gaussian": Gaussian(), "coin": LogOdds(8, 0)}
+ALPHAS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+GRADIENT_NOISE = 0.1
+_FINE = np.logspace(-4.2, -0.8, 69)
+_TERMS = ("discretisation", "gradient_bias", "noise", "on_grid")
+_TERM_LABELS = ("discretisation", "gradient at\nrounded weight", "noise", "ends on the grid", "whole bound", "exact W2")
+
+
+def fmt(fractional_bits: int, integer_bits: int = 5):
+    """fixed(W,F) with the range ±2^(integer_bits - 1)."""
+    return formats.parse(f"fixed({fractional_bits + integer_bits},{fractional_bits})")
+
+
+@cache
+def exact_law(target: str, alpha: float, fractional_bits: int, accumulator: str) -> Law:
+    """The stationary law in fixed(F+5,F), gradient noise 0.1, gradients rounded to the same format."""
+    grid = fmt(fractional_bits)
+    return stationary(TARGETS[target], alpha, grid, accumulator, GRADIENT_NOISE, grid)
+
+
+@cache
+def exact_distance(target: str, alpha: float, fractional_bits: int, accumulator: str) -> float:
+    """W2 between that law and the target."""
+    distance = wasserstein2_smooth if accumulator == "full" else wasserstein2
+    return distance(exact_law(target, alpha, fractional_bits, accumulator), TARGETS[target])
+
+
+@cache
+def mean_abs_gradient(target: str, alpha: float, fractional_bits: int) -> float:
+    """E|Q_G(∇U + noise)| in VC's stationary law, Theorem 3's G. Q_G leaves it alone, since |x| is linear in a cell."""
+    points, probabilities = exact_law(target, alpha, fractional_bits, "vc")
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    slopes = np.abs(TARGETS[target].gradient(points)[:, None] + GRADIENT_NOISE * nodes)
+    return float(probabilities @ slopes @ weights / weights.sum())
+
+
+def bound(target: str, alpha: float, fractional_bits: int, accumulator: str) -> theory.Bound:
+    """The theorem's bound for the same setting, in the limit of many steps."""
+    gap = 2.0**-fractional_bits
+    given = (TARGETS[target].curvature, alpha, gap, gap, GRADIENT_NOISE)
+    if accumulator == "full":
+        return theory.bound_full(*given)
+    if accumulator == "naive":
+        return theory.bound_naive(*given)
+    nearest = min(ALPHAS, key=lambda other: abs(math.log(other / alpha)))  # G hardly depends on the step size
+    return theory.bound_vc(*given, mean_abs_gradient=mean_abs_gradient(target, nearest, fractional_bits))
+
+
+# ---- bound and truth -------------------------------------------------------------------------------------------------
+
+_THEOREMS = ("full", "naive", "vc")  # in the paper's order
+_LEFT_END = 1e-6  # of the logarithmic bars
+
+
+def build_bounds(accumulator, target, alpha, fractional_bits):
+    figure, (ax, bars) = new_figure(
+        1, 2, title="The bound and the truth", width_ratios=(3, 2), wspace=0.5, left=0.08, right=0.91
+    )
+    artists = {
+        "bound": ax.plot([], [], **role("bound", label="the theorem's bound"))[0],
+        **{name: ax.plot([], [], **role(name, label=f"exact, {name}"))[0] for name in _THEOREMS},
+        "here": ax.plot([], [], "o", color=color("target"), markersize=9)[0],
+        "axes": ax,
+        "bars": bars.barh(np.arange(6), np.ones(6), 0.62, left=_LEFT_END, color=color("bound")),
+        "values": [bars.text(1.03, i, "", va="center", transform=bars.get_yaxis_transform()) for i in range(6)],
+        "bar axes": bars,
+    }
+    ax.set(xscale="log", yscale="log", xlim=(7e-5, 1.4e-1), ylim=(1e-5, 60), xlabel="step size α")
+    ax.set_ylabel("distance W2 to the target")
+    ax.legend(loc="lower right")
+    bars.set(xscale="log", xlim=(_LEFT_END, 60), xlabel="its terms, and the truth")
+    bars.set_yticks(np.arange(6), _TERM_LABELS)
+    bars.set_xticks([1e-6, 1e-4, 1e-2, 1])
+    bars.invert_yaxis()
+    bars.grid(axis="y", visible=False)
+    update_bounds(artists, accumulator, target, alpha, fractional_bits)
+    return figure, artists
+
+
+def update_bounds(artists, accumulator, target, alpha, fractional_bits):
+    distances = [exact_distance(target, a, fractional_bits, accumulator) for a in ALPHAS]
+    for name in _THEOREMS:
+        artists[name].set_visible(name == accumulator)
+    artists[accumulator].set_data(ALPHAS, distances)
+    artists["bound"].set_data(_FINE, [bound(target, a, fractional_bits, accumulator).total for a in _FINE])
+    terms = bound(target, alpha, fractional_bits, accumulator)
+    exact = distances[ALPHAS.index(alpha)]
+    artists["here"].set_data([alpha, alpha], [exact, terms.total])
+    theorem = _THEOREMS.index(accumulator) + 1
+    artists["axes"].set_title(f"Theorem {theorem}, {target}, Δ = 1/{2**fractional_bits}")
+    artists["bar axes"].set_title(f"at α = {alpha:g}")
+    values = [getattr(terms, name) for name in _TERMS] + [terms.total, exact]
+    for bar, text, value in zip(artists["bars"], artists["values"], values, strict=True):
+        bar.set_width(max(value - _LEFT_END, 0.0))
+        text.set_text(f"{value:.2g}")
+    artists["bars"][-1].set_facecolor(color(accumulator))
+    return {"exact W2": exact, "bound": terms.total, "bound / exact": terms.total / exact}
+
+
+bounds = View(
+    name="bounds",
+    title="The bound and the truth",
+    build=build_bounds,
+    update=update_bounds,
+    controls=(
+        Control("accumulator", "accumulator", _THEOREMS, "naive"),
+        Control("target", "target", ("Gaussian", "coin"), "Gaussian"),
+        Control("alpha", "step size α", ALPHAS, 1e-2),
+        Control("fractional_bits", "fractional bits F", (1, 2, 3, 4), 3),
+    ),
+    static=({"accumulator": "full"}, {"accumulator": "naive"}, {"accumulator": "vc"}),
+)
+
+
+# ---- SGD beside SGLD -------------------------------------------------------------------------------------------------
+
+BITS = (1, 2, 3, 4, 5)
+COIN = LogOdds(8, 0)
+
+
+@cache
+def sampler_distances(alpha: float, noise: float, accumulator: str) -> tuple[float, ...]:
+    """W2 to the coin's posterior of the naive or VC sampler with 1 to 5 fractional bits, exact gradients plus noise."""
+    laws = [stationary(COIN, alpha, fmt(bits, 4), accumulator, noise) for bits in BITS]
+    return tuple(wasserstein2(law, COIN) for law in laws)
+
+
+@cache
+def sgd_distances(alpha: float, noise: float) -> tuple[float, ...]:
+    """Root mean square distance of SGDLP-L to the minimum of the coin's energy, with 1 to 5 fractional bits."""
+    laws = [stationary(COIN, alpha, fmt(bits, 4), "naive", noise, temperature=0.0) for bits in BITS]
+    return tuple(math.sqrt((law.points - minimum()) ** 2 @ law.probabilities) for law in laws)
+
+
+@cache
+def minimum() -> float:
+    """The minimum of the coin's energy."""
+    return float(minimize_scalar(COIN.energy, bounds=(0.0, 4.0), method="bounded", options={"xatol": 1e-12}).x)
+
+
+@cache
+def full_floor(fractional_bits: int) -> float:
+    """W2 to the coin's posterior that SGLDLP-F keeps as α → 0."""
+    x = np.linspace(-6, 9, 30_001)
+    limit = SeenThrough(COIN, fmt(fractional_bits)).density(x)
+    return wasserstein2_smooth(Law(x, limit * (x[1] - x[0])), COIN)
+
+
+def build_sgd(alpha, noise):
+    figure, ax = new_figure(title="SGD beside SGLD: what each bit buys")
+    gaps = [2.0**-bits for bits in BITS]
+    ax.plot(BITS, [gap / math.sqrt(12) for gap in gaps], **role("pinned", label="Δ/√12, the best on the grid"))
+    ax.plot(BITS, [full_floor(bits) for bits in BITS], marker="D", **role("full", label="SGLDLP-F, floor"))
+    artists = {
+        "sgd": ax.plot([], [], marker="s", **role("sgd", label="SGDLP-L: distance to the minimum"))[0],
+        "naive": ax.plot([], [], marker="o", **role("naive", label="naive SGLDLP-L"))[0],
+        "vc": ax.plot([], [], marker="v", **role("vc", label="VC SGLDLP-L"))[0],
+        "axes": ax,
+    }
+    ax.set(yscale="log", xlim=(0.8, 5.2), ylim=(1e-5, 20), xlabel="fractional bits F", ylabel="distance")
+    ax.set_xticks(BITS)
+    ax.legend(loc="lower left")
+    update_sgd(artists, alpha, noise)
+    return figure, artists
+
+
+def update_sgd(artists, alpha, noise):
+    sgd = sgd_distances(alpha, noise)
+    naive, vc = (sampler_distances(alpha, noise, accumulator) for accumulator in ("naive", "vc"))
+    for name, values in (("sgd", sgd), ("naive", naive), ("vc", vc)):
+        artists[name].set_data(BITS, values)
+    artists["axes"].set_title(f"a coin's log odds, α = {alpha:g}, gradient noise {noise:g}")
+    return {"SGD, F = 3": sgd[2], "naive, F = 3": naive[2], "VC, F = 3": vc[2]}
+
+
+sgd = View(
+    name="sgd",
+    title="SGD beside SGLD: what each bit buys",
+    build=build_sgd,
+    update=update_sgd,
+    controls=(
+        Control("alpha", "step size α", (1e-4, 1e-3, 1e-2, 5e-2), 1e-3),
+        Control("noise", "gradient noise σ", (0.1, 0.3, 1.0, 3.0), 1.0),
+    ),
+    static=({}, {"alpha": 1e-2}, {"noise": 0.1}),
+    ghosts=("sgd", "naive", "vc"),
+)
+
+
+# ---- how loose, and the best step ------------------------------------------------------------------------------------
+
+
+@styled
+def looseness(bits: int) -> Figure:
+    """Bound over exact distance against the step size, for the three accumulators and both targets."""
+    figure, axes = new_figure(1, 2, title="How many times too large is the bound?", sharey=True, wspace=0.08)
+    for ax, target in zip(axes, TARGETS, strict=True):
+        for accumulator in _THEOREMS:
+            ratios = [
+                bound(target, alpha, bits, accumulator).total / exact_distance(target, alpha, bits, accumulator)
+                for alpha in ALPHAS
+            ]
+            ax.plot(ALPHAS, ratios, marker="o", **role(accumulator))
+        ax.set(xscale="log", yscale="log", ylim=(1, 3000), xlabel="step size α", title=target)
+    axes[0].set_ylabel("bound / exact W2")
+    axes[1].legend(loc="upper right")
+    return figure
+
+
+@cache
+def naive_distance(alpha: float, fractional_bits: int) -> float:
+    """W2 of the naive law to N(0, 1), exact gradients."""
+    return wasserstein2(stationary(Gaussian(), alpha, fmt(fractional_bits, 4), "naive"), Gaussian())
+
+
+def best_step(fractional_bits: int) -> tuple[float, float]:
+    """The step size at which the naive law is closest to N(0, 1), and that distance."""
+    return _smallest(lambda alpha: naive_distance(alpha, fractional_bits))
+
+
+def best_step_of_bound(fractional_bits: int) -> tuple[float, float]:
+    """The step size at which Theorem 2's bound is smallest, and the bound there."""
+    return _smallest(lambda alpha: theory.bound_naive(Gaussian().curvature, alpha, 2.0**-fractional_bits).total)
+
+
+def _smallest(function) -> tuple[float, float]:
+    bounds = (math.log(1e-4), math.log(0.9))
+    found = minimize_scalar(
+        lambda log: function(math.exp(log)), bounds=bounds, method="bounded", options={"xatol": 1e-3}
+    )
+    return math.exp(found.x), float(found.fun)
+
+
+@styled
+def best_steps(bits: tuple[int, ...], alphas: np.ndarray) -> Figure:
+    """W2 of the naive law on N(0, 1) against α with its minima; and the best α against the bits, exact and bound."""
+    figure, (ax, steps) = new_figure(1, 2, title="The best step size of the naive sampler", wspace=0.24, left=0.08)
+    best = {b: best_step(b) for b in bits}
+    for b in bits:
+        ax.plot(alphas, [naive_distance(float(a), b) for a in alphas], **role("naive", label="_"))
+        ax.plot(*best[b], "o", color=color("target"), markersize=9)
+        ax.annotate(f"F = {b}", (alphas[0] * 1.15, naive_distance(float(alphas[0]), b) * 1.12), fontsize=14)
+    ax.axline((1e-2, 1e-2 * math.sqrt(6 / 8)), slope=1, **role("pinned", label="minima at Δ/√6: Δ/√8"))
+    ax.set(xscale="log", yscale="log", ylim=(3e-3, 6), xlabel="step size α", title="exact W2, N(0, 1)")
+    ax.set_xlim(alphas[0], alphas[-1])
+    ax.legend(loc="upper right")
+    steps.plot(bits, [best[b][0] for b in bits], marker="o", **role("naive", label="exact"))
+    steps.plot(bits, [theory.naive_best_step(2.0**-b) for b in bits], **role("target", label="Δ/√6"))
+    steps.plot(
+        bits, [best_step_of_bound(b)[0] for b in bits], marker="s", **role("bound", label="of Theorem 2's bound")
+    )
+    steps.set(yscale="log", xlabel="fractional bits F", title="best α")
+    steps.set_xticks(bits)
+    steps.legend(loc="upper right")
+    return figure
+
+
+def best_on_grid(fractional_bits: int) -> float:
+    """The smallest W2 to N(0, 1) of any law on the grid."""
+    codes = np.arange(-(2 ** (fractional_bits + 3)), 2 ** (fractional_bits + 3))
+    return on_grid_floor(codes * 2.0**-fractional_bits, Gaussian())

@@ -1,0 +1,62 @@
+"""The three commands, called as the command line calls them."""
+
+import argparse
+import json
+
+import pytest
+
+from lpsgld.bnn import cli
+from lpsgld.bnn.recipes import RECIPES, RecipeError
+from lpsgld.bnn.runs import RunError
+
+QUICK = ["--dataset", "digits", "--set", "model=mlp", "--set", "width=8", "--set", "epochs=2", "--set", "samples=2"]
+
+
+def call(command: str, *arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    getattr(cli, f"add_{command}_arguments")(parser)
+    return getattr(cli, f"{command}_command")(parser.parse_args([str(a) for a in arguments]))
+
+
+def test_train_then_evaluate(tmp_path, capsys):
+    run, result = tmp_path / "run", tmp_path / "scores.json"
+    assert call("train", "train_bfp", "--out", run, "--quiet", *QUICK) == 0
+    shown = capsys.readouterr().out
+    assert "2 epochs, posterior samples: 2" in shown and f"lpsgld evaluate {run}" in shown
+    assert call("evaluate", run, "--quiet", "--rounding", "nearest", "--json", result) == 0
+    table = capsys.readouterr().out
+    assert all(word in table for word in ("ensemble of 2", "last sample", "NLL", "ECE (15 bins)", "paper's 9 bins"))
+    scores = json.loads(result.read_text())
+    assert scores["recipe"]["width"] == 8 and scores["rounding"] == "nearest" and len(scores["curve"]) == 2
+    assert f"{scores['ensemble']['error']:.2%}" in table
+
+
+def test_a_recipe_file_can_be_trained(tmp_path, capsys):
+    assert call("recipes", "train_fixed", "--json") == 0
+    (tmp_path / "mine.json").write_text(capsys.readouterr().out)
+    assert call("train", tmp_path / "mine.json", "--out", tmp_path / "run", "--quiet", *QUICK) == 0
+
+
+def test_recipes_are_listed(capsys):
+    assert call("recipes") == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in RECIPES)
+    assert call("recipes", "--json") == 0
+    assert set(json.loads(capsys.readouterr().out)) == set(RECIPES)
+    assert call("recipes", "train_bfp") == 0
+    assert capsys.readouterr().out == str(RECIPES["train_bfp"]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["train", "train_bpf", "--out", "x"], RecipeError, 'Did you mean "train_bfp"'),
+        (["train", "missing.json", "--out", "x"], RecipeError, "cannot read the recipe missing.json"),
+        (["train", "train_bfp", "--out", "x", "--set", "lr"], RecipeError, "write field=value"),
+        (["evaluate", "nowhere"], RunError, "nowhere holds no training run"),
+    ],
+)
+def test_mistakes_are_among_the_errors_that_become_one_line(arguments, error, message):
+    assert error in cli.ERRORS
+    with pytest.raises(error, match=message):
+        call(*arguments)

@@ -1,0 +1,232 @@
+"""Packed tensors come back bit for bit, and damaged files are refused."""
+
+import errno
+import json
+import os
+
+import pytest
+import safetensors.torch
+import torch
+
+import lpsgld
+from lpsgld import formats, storage
+from lpsgld.bnn import models
+from lpsgld.storage import StorageError
+
+FORMATS = [
+    ("fixed(8,3)", torch.int8),
+    ("fixed(8,8,symmetric)", torch.int8),
+    ("fixed(1,1)", torch.int8),
+    ("fixed(9,4)", torch.int16),
+    ("fixed(24,10)", torch.int32),
+    ("block(8,0)", torch.int8),
+    ("block(8,-1)", torch.int8),
+    ("block(2,1)", torch.int8),
+    ("block(16,0)", torch.int16),
+    ("float(4,3)", torch.int8),
+    ("float(5,2)", torch.int8),
+    ("float(1,1)", torch.int8),
+    ("float(8,7)", torch.int16),
+    ("float(8,23)", torch.int32),
+]
+
+
+@pytest.mark.parametrize(("text", "dtype"), FORMATS)
+@pytest.mark.parametrize("shape", [(6, 5, 3, 3), (40, 3), (1, 1)])
+@pytest.mark.parametrize("scale", [1e-42, 1e-30, 1e-3, 1.0, 1e4])
+def test_unpack_returns_the_identical_tensor(text, dtype, shape, scale):
+    fmt = formats.parse(text)
+    generator = torch.Generator().manual_seed(0)
+    x = lpsgld.quantize(torch.randn(shape, generator=generator) * scale, fmt, generator=generator)
+    packed = storage.pack(x, fmt)
+    assert packed.codes.dtype == dtype
+    assert torch.equal(storage.unpack(packed), x)
+
+
+@pytest.mark.parametrize("text", ["float(4,3)", "float(5,2)", "float(3,4)", "float(1,6)", "float(2,2)"])
+def test_every_float_code_is_used_once(text):
+    fmt = formats.parse(text)
+    bits = 1 + fmt.exp + fmt.man
+    codes = torch.arange(-(2 ** (bits - 1)), 2 ** (bits - 1), dtype=torch.int8)
+    values = storage.unpack(storage.Packed(fmt, codes))
+    assert len(set(values.tolist())) == 2**bits - 1  # two zeros
+    assert torch.equal(lpsgld.quantize(values, fmt), values)
+    assert torch.equal(storage.pack(values, fmt).codes, codes)  # negative zero keeps its code
+
+
+def test_block_exponents_are_one_a_block():
+    x = lpsgld.quantize(torch.randn(4, 3, 2, 2), formats.parse("block(8,0)"))
+    assert storage.pack(x, formats.parse("block(8,0)")).exponents.shape == (4,)
+    whole = formats.parse("block(8,-1)")
+    assert storage.pack(lpsgld.quantize(x, whole), whole).exponents.shape == (1,)
+
+
+def test_a_tensor_from_variance_corrected_rounding_packs():
+    fmt = formats.parse("block(8,0)")
+    generator = torch.Generator().manual_seed(0)
+    for variance in (1e-8, 1e-4, 1.0):
+        x = lpsgld.vc_quantize(torch.randn(64, 9, generator=generator), variance, fmt, generator)
+        assert torch.equal(storage.unpack(storage.pack(x, fmt)), x)
+
+
+def test_zeros_scalars_and_empty_tensors_pack():
+    for text, _ in FORMATS:
+        fmt = formats.parse(text)
+        for x in (torch.zeros(3, 4), torch.zeros(0, 4)):
+            assert torch.equal(storage.unpack(storage.pack(x, fmt)), x)
+    scalar = torch.tensor(0.5)
+    assert torch.equal(storage.unpack(storage.pack(scalar, formats.parse("block(8,0)"))), scalar)
+
+
+def test_full_precision_packs_as_it_is():
+    x = torch.randn(3, 4).T
+    assert torch.equal(storage.unpack(storage.pack(x, None)), x)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.1, "fixed(8,3)"), (16.0, "fixed(8,3)"), (float("nan"), "block(8,0)"), (1e9, "float(4,3)"), (0.3, "float(4,3)")],
+)
+def test_a_value_off_the_grid_is_refused(value, text):
+    with pytest.raises(StorageError, match=r"at index \(1, 0\) is not a number of the format"):
+        storage.pack(torch.tensor([[0.0], [value]]), formats.parse(text))
+
+
+def test_an_unclamped_value_that_needs_more_bits_is_refused():
+    with pytest.raises(StorageError, match="beyond the 8 bits"):
+        storage.pack(torch.tensor([1000.0]), formats.parse("fixed(8,3,unclamped)"))
+
+
+def test_only_float32_packs():
+    with pytest.raises(TypeError, match="float64"):
+        storage.pack(torch.zeros(2, dtype=torch.float64), None)
+
+
+# ---- samples ---------------------------------------------------------------------------------------------------
+
+
+def network(width: int, weight: str) -> torch.nn.Module:
+    """A ResNet-18 whose parameters lie on their grid and whose buffers are not those of a fresh network."""
+    torch.manual_seed(0)
+    model = models.build("resnet18", (3, 8, 8), 10, width=width)
+    lpsgld.SGLD(model.named_parameters(), 0.5, num_data=10, weight=formats.parse(weight))
+    model(torch.randn(4, 3, 8, 8))
+    return model
+
+
+@pytest.fixture
+def sample(tmp_path):
+    path = tmp_path / "0001.safetensors"
+    model = network(4, "block(8,0)")
+    storage.save_sample(path, model, formats.parse("block(8,0)"), {"lr": 0.5, "weight": "block(8,0)"})
+    return path, model
+
+
+@pytest.mark.parametrize("weight", ["block(8,0)", "fixed(8,8)", "float(4,3)", "full"])
+def test_a_sample_comes_back_whole(tmp_path, weight):
+    model = network(4, weight)
+    storage.save_sample(tmp_path / "s", model, formats.parse(weight), {"seed": 3})
+    loaded = storage.load_sample(tmp_path / "s")
+    assert loaded.recipe == {"seed": 3} and formats.name(loaded.weight) == weight
+    state = model.state_dict()
+    assert loaded.state.keys() == state.keys()
+    assert all(torch.equal(loaded.state[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("weight", ["block(8,0)", "fixed(8,8)"])
+def test_a_sample_takes_little_more_than_a_quarter_of_float32(tmp_path, weight):
+    model = network(32, weight)
+    storage.save_sample(tmp_path / "s", model, formats.parse(weight), {})
+    full = len(safetensors.torch.save(model.state_dict()))
+    assert (tmp_path / "s").stat().st_size <= 0.27 * full  # 0.251 at width 64
+
+
+def test_the_parameter_off_its_grid_is_named(tmp_path):
+    model = network(4, "full")
+    with pytest.raises(StorageError, match="parameter conv1.weight"):
+        storage.save_sample(tmp_path / "s", model, formats.parse("fixed(8,8)"), {})
+    assert not (tmp_path / "s").exists()
+
+
+def test_equal_samples_are_equal_files(tmp_path):
+    for name in ("a", "b"):
+        storage.save_sample(tmp_path / name, network(4, "block(8,0)"), formats.parse("block(8,0)"), {"lr": 0.5})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+# ---- bad files -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_a_truncated_file_is_refused(sample, keep):
+    path, _ = sample
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(StorageError, match="truncated"):
+        storage.load_sample(path)
+
+
+@pytest.mark.parametrize("place", [-1, -5000, -20000])
+def test_a_changed_byte_is_noticed(sample, place):
+    path, _ = sample
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(StorageError, match="changed after it was written"):
+        storage.load_sample(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(rb"\"lr\": 0.5", rb"\"lr\": 0.6"), (rb"{\"kind\"", rb"!\"kind\""), (b"sha256", b"sha255")]
+)
+def test_changed_metadata_is_noticed(sample, old, new):
+    path, _ = sample
+    data = path.read_bytes()
+    assert data.count(old) == 1
+    path.write_bytes(data.replace(old, new))
+    with pytest.raises(StorageError, match="changed after it was written"):
+        storage.load_sample(path)
+
+
+def test_foreign_files_are_refused(tmp_path):
+    (tmp_path / "text").write_text("hello, I am no tensor at all")
+    safetensors.torch.save_file({"w": torch.zeros(2)}, tmp_path / "foreign")
+    torch.save({"w": torch.zeros(2)}, tmp_path / "pickle")
+    storage.save_tensors(tmp_path / "other", "checkpoint", {"w": torch.zeros(2)}, {})
+    for name, message in [
+        ("text", "no safetensors file"),
+        ("pickle", "no safetensors file"),
+        ("foreign", "not one written by lpsgld"),
+        ("other", "holds a checkpoint"),
+        ("missing", "no such file"),
+    ]:
+        with pytest.raises(StorageError, match=message):
+            storage.load_sample(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (errno.ENOSPC, r"disk of .* is full. Free 0.0 MB or more"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "read-only"),
+        (errno.EIO, "Input/output"),
+    ],
+)
+def test_a_failed_write_leaves_the_old_file_and_says_why(tmp_path, monkeypatch, code, message):
+    path = tmp_path / "file.json"
+    storage.write_atomically(path, b"old")
+
+    def fail(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StorageError, match=message):
+        storage.write_atomically(path, json.dumps({"new": 1}).encode())
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file.json"]
+
+
+def test_a_file_where_a_folder_should_be_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot write"):
+        storage.write_atomically(tmp_path / "file" / "sample", b"")

@@ -1,0 +1,73 @@
+"""Spectral gaps and mixing times against chains whose eigenvalues are known, and against brute force."""
+
+import numpy as np
+import pytest
+from qtorch import FixedPoint
+from scipy import sparse
+
+from lpsgld.toy import refined
+from lpsgld.toy.exact import stationary, transition
+from lpsgld.toy.mixing import mixing_time, relaxation_time, spectral_gap
+from lpsgld.toy.targets import Gaussian, LogOdds, Mixture
+
+EIGHT = FixedPoint(8, 3)
+
+
+def test_two_states():
+    """Leaving with probabilities a and b: the second eigenvalue is 1 - a - b."""
+    matrix = np.array([[0.9, 0.1], [0.02, 0.98]])
+    assert spectral_gap(matrix) == pytest.approx(0.12)
+    assert relaxation_time(matrix) == pytest.approx(1 / 0.12)
+
+
+@pytest.mark.parametrize("accumulator", ["naive", "vc"])
+@pytest.mark.parametrize("alpha", [0.1, 1e-2, 1e-3])
+def test_on_a_gaussian_every_accumulator_has_the_gap_alpha(accumulator, alpha):
+    """All roundings are unbiased, E θ' = (1 - α)θ: θ itself is an eigenfunction, and the slowest one."""
+    _, matrix = transition(Gaussian(), alpha, EIGHT, accumulator)
+    assert spectral_gap(matrix) == pytest.approx(alpha, rel=1e-6)
+    _, matrix = refined.transition(Gaussian(), alpha, EIGHT)
+    assert spectral_gap(matrix) == pytest.approx(alpha, rel=1e-6)
+
+
+@pytest.mark.parametrize("target", [Mixture(), LogOdds()], ids=["mixture", "coin"])
+def test_near_one_and_everywhere_agree(target):
+    _, matrix = refined.transition(target, 0.05, FixedPoint(6, 2))
+    assert np.allclose(np.asarray(matrix.sum(axis=1)), 1)
+    assert spectral_gap(matrix) == pytest.approx(spectral_gap(matrix.toarray()), rel=1e-8)
+    _, small = transition(target, 0.01, FixedPoint(6, 3), "vc")
+    assert spectral_gap(sparse.csr_array(small)) == pytest.approx(spectral_gap(small), rel=1e-8)
+
+
+def test_the_rows_of_the_refined_chain_lead_to_its_law():
+    law = stationary(LogOdds(), 0.05, FixedPoint(6, 2), "full", 0.1)
+    points, matrix = refined.transition(LogOdds(), 0.05, FixedPoint(6, 2), 0.1)
+    assert np.array_equal(points, law.points)
+    assert np.abs(law.probabilities @ matrix - law.probabilities).max() < 1e-14
+    mean, inside = points - 0.05 * seen_gradient(points), (points > 0) & (points < 5)
+    assert np.allclose((matrix @ points)[inside], mean[inside], atol=1e-9)
+
+
+def seen_gradient(points):
+    grid = np.arange(-32, 32) / 4
+    return np.interp(points, grid, LogOdds().gradient(grid))
+
+
+@pytest.mark.parametrize("alpha", [0.3, 0.05])
+def test_mixing_time_by_brute_force(alpha):
+    _, matrix = transition(Mixture(), alpha, FixedPoint(6, 2), "naive")
+    law = stationary(Mixture(), alpha, FixedPoint(6, 2), "naive").probabilities
+    power, steps = matrix, 1
+    while np.abs(power - law).sum(axis=1).max() / 2 > 0.25:
+        power, steps = power @ matrix, steps + 1
+    assert steps > 3
+    assert mixing_time(matrix, law) == steps
+    assert mixing_time(matrix, law, 0.01) > steps
+    assert mixing_time(np.full((3, 3), 1 / 3), np.full(3, 1 / 3)) == 1
+
+
+def test_bad_mixing_times():
+    with pytest.raises(ValueError, match="distance=0"):
+        mixing_time(np.eye(2), np.full(2, 0.5), 0.0)
+    with pytest.raises(ValueError, match="after 8 steps"):
+        mixing_time(np.eye(2), np.full(2, 0.5), most=8)
