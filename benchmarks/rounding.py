@@ -21,7 +21,7 @@ VARIANCES = {"v < v0": 1e-9, "v > v0": 1e-3}  # for weights of about 0.1, on eit
 
 
 def rows(values: int, repetitions: int) -> Iterator[Row]:
-    """quantize in four formats and both roundings, then vc_quantize in both branches, on a matrix of that many values."""
+    """quantize in four formats and both roundings, then vc_quantize in both branches, on a square matrix."""
     x = 0.1 * torch.randn(math.isqrt(values), math.isqrt(values))
     for name in ("fixed(8,8)", "block(8,0)", "block(8,-1)", "float(4,3)"):
         for rounding in ("stochastic", "nearest"):

@@ -66,7 +66,7 @@ def scale(fmt: Format, x: Tensor) -> Tensor:
 
 
 def whole_blocks_axis(*fmts: Format) -> int | None:
-    """The axis along which a tensor may be cut so that no block of any of the formats is: None: any; -1: there is none."""
+    """The axis along which a tensor may be cut without cutting a block of any of the formats. None: any; -1: none."""
     axes = {fmt.dim for fmt in fmts if isinstance(fmt, BlockFloatingPoint)}
     if not axes:
         return None
@@ -141,7 +141,7 @@ def _float_grid(fmt: FloatingPoint, x: Tensor, reach: float | Tensor | None) -> 
 
 
 def _power_of_two_below(x: Tensor) -> Tensor:
-    """2^floor(log2|x|): the exponent's bits alone, ten times as fast as frexp. 0 for subnormals, inf for inf and NaN."""
+    """2^floor(log2|x|): the bits of the exponent alone, faster than frexp. 0 for subnormals, inf for inf and NaN."""
     if x.dtype == torch.float64:
         return (x.view(torch.int64) & 0x7FF0000000000000).view(torch.float64)
     return (x.view(torch.int32) & 0x7F800000).view(torch.float32)

@@ -17,6 +17,8 @@ from lpsgld.pieces import eager_on_cpu, elementwise
 
 Rounding = Literal["stochastic", "nearest"]
 
+_MANY = 10_000  # random numbers, from which on seven quick operations take less time than one slow one
+
 
 @torch.no_grad()
 def quantize(
@@ -72,11 +74,11 @@ def on_grid(codes: Tensor, g: Grid) -> Tensor:
 
 
 def uniform_like(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Independent numbers, uniform on the multiples of 2^-24 in [0, 1), of x's shape, dtype, device and layout."""
-    if not eager_on_cpu(x):
-        return torch.empty_like(x).uniform_(generator=generator)
-    # three bytes each, where uniform_ draws four or eight: torch's serial generator is what a CPU waits for
+    """Independent uniform numbers on [0, 1), of 24 bits at least, of x's shape, dtype, device and layout."""
     n, out = x.numel(), torch.empty_like(x)
+    if n < _MANY or not eager_on_cpu(x):
+        return out.uniform_(generator=generator)
+    # three bytes each instead of four or eight: torch's generator is serial on the CPU, and all else waits for it
     words = torch.empty((3 * n + 7) // 8, dtype=torch.int64).random_(-(2**63), None, generator=generator)
     high, low = words.view(torch.uint16)[:n], words.view(torch.uint8)[2 * n : 3 * n]
     torch.add(high.to(x.dtype), low.to(x.dtype), alpha=2.0**-8, out=_flat(out)).mul_(2.0**-16)

@@ -17,9 +17,7 @@ _REACH = 6.0  # standard deviations of head-room for block and float exponents: 
 
 
 @torch.no_grad()
-def vc_quantize(
-    mu: Tensor, variance: float | Tensor, fmt: Format, generator: torch.Generator | None = None
-) -> Tensor:
+def vc_quantize(mu: Tensor, variance: float | Tensor, fmt: Format, generator: torch.Generator | None = None) -> Tensor:
     """A random point on the grid of `fmt` with mean μ and variance v, elementwise; μ's shape, dtype and layout.
 
     In units of the gap Δ, with t = μ/Δ, f = t - floor(t), w = v/Δ², ξ standard normal, u1 and u2 uniform:
@@ -68,7 +66,7 @@ def _codes(t: Tensor, w: float | Tensor, generator: torch.Generator | None) -> T
 
 
 def _some_and_every(wide: bool | Tensor) -> tuple[bool, bool]:
-    """any(wide) and all(wide) where they are known at once; (True, False), both branches, where one would have to wait."""
+    """any(wide) and all(wide), where they are known at once; elsewhere (True, False), which means both branches."""
     if isinstance(wide, bool):
         return wide, wide
     return (bool(wide.any()), bool(wide.all())) if eager_on_cpu(wide) else (True, False)

@@ -2,13 +2,14 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
 from scipy import stats
 
-from lpsgld import Quantizer, formats, quantize
-from tests.checks import FALSE_ALARM
+from lpsgld import Quantizer, formats, quantize, rounding
+from tests.checks import FALSE_ALARM, assert_law
 
 MILLION = 1_000_000
 
@@ -190,6 +191,19 @@ def test_stochastic_rounding_clips_to_the_range():
     drawn = quantize(x, FixedPoint(8, 3), generator=generator())
     assert drawn[:, 0].eq(15.875).all() and drawn[:, 1].eq(-16).all()
     assert drawn[:, 2].eq(15.875).all() and drawn[:, 3].eq(-16).all()
+
+
+@pytest.mark.parametrize("n", [5_000, 300_001])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_uniform_numbers_have_24_random_bits(n, dtype):
+    """Few come from torch, many from three random bytes each: all uniform, and independent of the next number."""
+    u = rounding.uniform_like(torch.empty(n, dtype=dtype), generator(8))
+    assert u.dtype == dtype and u.min() >= 0 and u.max() < 1
+    words = (u * 2**24).long()
+    assert dtype == torch.float64 or torch.equal(words * 2.0**-24, u)
+    pairs = (words[:-1] >> 20) * 16 + (words[1:] >> 4 & 15)
+    for byte in (words & 255, words >> 8 & 255, words >> 16, pairs):
+        assert_law(torch.bincount(byte, minlength=256).numpy(), np.full(256, 1 / 256))
 
 
 # ---- what rounding may not do to a tensor --------------------------------------------------------------------------

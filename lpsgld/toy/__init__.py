@@ -1,1 +1,1 @@
-"""Worlds whose answer is known: one-dimensional targets, exact stationary laws, chains to hold against them."""
+"""Worlds whose answer is known: targets, exact stationary laws and their theory, chains to hold against them."""

@@ -6,8 +6,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import LinAlgError, solve, solve_banded
-from scipy.sparse import dia_array
+from scipy.linalg import LinAlgError, solve_banded
 
 
 class Law(NamedTuple):
@@ -48,11 +47,7 @@ def null_vector(balance: np.ndarray, band: int, likely: int) -> np.ndarray:
     rhs = np.zeros(n)
     rhs[likely] = 1.0
     try:
-        if 4 * band < n:
-            solution = np.maximum(solve_banded((band, band), balance, rhs), 0.0)
-        else:  # LAPACK's banded solver is slow for wide bands
-            dense = dia_array((balance, band - np.arange(2 * band + 1)), shape=(n, n)).toarray()
-            solution = np.maximum(solve(dense, rhs), 0.0)
+        solution = np.maximum(solve_banded((band, band), balance, rhs), 0.0)
     except LinAlgError:
         raise ValueError(
             "the chain has more than one stationary law: it never leaves some of its states. Give it noise, by a "

@@ -57,7 +57,7 @@ def _kernel(target, alpha, fmt, noise, grad, temperature, enough) -> tuple[np.nd
     s = math.sqrt(smooth)
     spacing = s / 3
     if fmt is not None:
-        spacing = 2.0**-fmt.fl / _pieces(2.0**-fmt.fl, spacing, alpha, target.std)
+        spacing = 2.0**-fmt.fl / _pieces(2.0**-fmt.fl, spacing, alpha / target.std**2, smooth)
     points = _support(target, fmt, spacing, enough * smooth / (2 * alpha))
     n = len(points)
     outcomes = compressed(_outcomes(target, points, fmt, noise, grad), smooth_below=s / alpha)
@@ -73,12 +73,13 @@ def _kernel(target, alpha, fmt, noise, grad, temperature, enough) -> tuple[np.nd
     return points, rows
 
 
-def _pieces(gap: float, spacing: float, alpha: float, std: float) -> int:
+def _pieces(gap: float, spacing: float, pull: float, smooth: float) -> int:
     """Points a gap: the law has corners at the grid, and of the variance of rounded weights, 1/pieces² is lost.
 
-    That variance is αΔ²/12 of the whole; what is lost should stay below 1e-5, at no more than 8 points.
+    They move a step by the variance (pull·Δ)²/6, pull = αU''. Of all its variance, less than 1e-5 should be lost, at no
+    more than 8 points.
     """
-    enough = math.ceil(gap / std * math.sqrt(alpha / 12 / 1e-5))
+    enough = math.ceil(gap * pull / math.sqrt(6e-5 * smooth))
     return max(math.ceil(gap / spacing), 2, min(enough, 8))
 
 
