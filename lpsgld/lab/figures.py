@@ -1,4 +1,4 @@
-"""Figures for slides: each as PNG (1920 x 1080) and SVG, with a row in a manifest and a page that shows them all.
+"""Figures for slides: PNG (1920 x 1080) and SVG, light and dark, with a row in a manifest and a page that shows all.
 
 The same figure gives the same bytes: no dates, fixed identifiers in the SVG. Files are written beside their
 destination and then renamed, so that a killed run leaves no half of a file.
@@ -12,24 +12,26 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from lpsgld.lab import output, session, style
 
 LICENCE = "CC BY 4.0, https://creativecommons.org/licenses/by/4.0/"
 PACKAGES = ("lpsgld", "matplotlib", "numpy", "torch")
+_ENDINGS = {"light": "", "dark": "-dark"}  # of the files' names
 
 Rows = dict[str, dict[str, Any]]
 
 
 def save_figure(
-    figure: Figure,
+    draw: Callable[[], Figure],
     identifier: str,
     *,
     alt: str,
@@ -37,32 +39,35 @@ def save_figure(
     title: str | None = None,
     params: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write IDENTIFIER.png, IDENTIFIER.svg and their row of manifest.json, and show the picture.
+    """Write IDENTIFIER.png and .svg, IDENTIFIER-dark.png and .svg, their row of manifest.json, and show the light one.
 
-    identifier: notebook's number and a short name, "05-figure-1". alt: what somebody who cannot see the picture
-    needs to know. caption: one or two sentences for the slide. title: a heading in the index, by default the
-    identifier. params: what the picture depends on, beside the seed.
+    draw: draws a new figure in the theme in force each time it is called, such as `lambda: view.figure(alpha=1e-4)`;
+    colours from `role` and `color` follow the theme if they are asked for inside. identifier: notebook's number and
+    a short name, "05-figure-1". alt: what somebody who cannot see the picture needs to know. caption: one or two
+    sentences for the slide. title: a heading in the index, by default the identifier. params: what the picture
+    depends on, beside the seed.
 
-    Raises RuntimeError before `lab.start`, ValueError for a bad identifier, an empty text or another size.
+    Raises RuntimeError before `lab.start`, TypeError if `draw` does not draw, ValueError for a bad identifier, an empty
+    text, another size, or a figure that was drawn outside.
     """
     running = session.required("save_figure")
-    _check(figure, identifier, running.notebook, alt, caption)
+    _check(identifier, running.notebook, alt, caption)
+    title = title or identifier
     row = {
-        "title": title or identifier,
+        "title": title,
         "caption": caption,
         "alt": alt,
         "notebook": running.notebook,
         "parameters": _plain(params or {}),
         "seed": running.seed,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "files": [f"{identifier}.png", f"{identifier}.svg"],
     }
+    files = _files(draw, identifier, title, alt)
     running.figures.mkdir(parents=True, exist_ok=True)
-    picture = slide_png(figure, row["title"])
-    _write(running.figures / f"{identifier}.png", picture)
-    _write(running.figures / f"{identifier}.svg", slide_svg(figure, row["title"], alt))
-    _record(running.figures, identifier, row)
-    output.show(*output.picture(picture, alt))
+    for name, content in files.items():
+        _write(running.figures / name, content)
+    _record(running.figures, identifier, row | {"files": list(files)})
+    output.show(*output.picture(files[f"{identifier}.png"], alt))
 
 
 @style.styled
@@ -100,12 +105,14 @@ def index(rows: Rows) -> str:
     parts = [_INDEX_HEAD]
     for identifier, row in rows.items():
         settings = [f"{name} = {value}" for name, value in row["parameters"].items()] + [f"seed = {row['seed']}"]
-        png, svg = row["files"]
+        light, dark = (f"{identifier}{ending}" for ending in _ENDINGS.values())
         parts.append(
             f"## {row['title']}\n\n"
-            f'<img src="{png}" alt="{html.escape(row["alt"], quote=True)}" width="960">\n\n'
+            f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}.png">'
+            f'<img src="{light}.png" alt="{html.escape(row["alt"], quote=True)}" width="960"></picture>\n\n'
             f"{row['caption']}\n\n"
-            f"`{identifier}` · [PNG]({png}) · [SVG]({svg}) · notebook `{row['notebook']}` · {', '.join(settings)}\n\n"
+            f"`{identifier}` · [PNG]({light}.png) · [SVG]({light}.svg) · dark [PNG]({dark}.png) · "
+            f"[SVG]({dark}.svg) · notebook `{row['notebook']}` · {', '.join(settings)}\n\n"
             f"Alt text: {row['alt']}\n"
         )
     return "\n".join(parts)
@@ -113,21 +120,48 @@ def index(rows: Rows) -> str:
 
 _INDEX_HEAD = """# Figures for slides
 
-Written by the notebooks; do not edit this page. Each figure is 1920 x 1080 pixels, and SVG for any size.
+Written by the notebooks; do not edit this page. Each figure is 1920 x 1080 pixels, and SVG for any size,
+for light and for dark slides.
 Licence: [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/). Use them freely, with a credit such as
 "lpsgld, CC BY 4.0". To draw the figures of a notebook again, run it: `lpsgld run NOTEBOOK --profile laptop`.
 """
 
 
-def _check(figure: Figure, identifier: str, notebook: str, alt: str, caption: str) -> None:
-    number = notebook[:2]
-    if not re.fullmatch(rf"{number}(-[a-z0-9]+)+", identifier):
-        raise ValueError(f"figure identifier {identifier!r}: use the notebook's number and a name, as {number}-law-1")
-    if not alt.strip() or not caption.strip():
-        raise ValueError(f"figure {identifier}: a slide needs an alt text and a caption")
+def _files(draw: Callable[[], Figure], identifier: str, title: str, alt: str) -> dict[str, bytes]:
+    """The figure's files by name, in both themes, the light ones first."""
+    files = {}
+    for theme, ending in _ENDINGS.items():
+        with style.use(theme):
+            figure = _drawn(draw, identifier)
+            files[f"{identifier}{ending}.png"] = slide_png(figure, title)
+            files[f"{identifier}{ending}.svg"] = slide_svg(figure, title, alt)
+    return files
+
+
+def _drawn(draw: Callable[[], Figure], identifier: str) -> Figure:
+    """A new figure of a slide's size in the theme in force."""
+    if not callable(draw):
+        raise TypeError(
+            f"figure {identifier}: save_figure takes a function that draws, not a {type(draw).__name__}, and calls it "
+            "for light and for dark: lab.save_figure(lambda: view.figure(...), ...)"
+        )
+    figure = draw()
+    if not isinstance(figure, Figure):
+        raise TypeError(f"figure {identifier}: the function must return a Figure, not a {type(figure).__name__}")
     size = tuple(figure.get_size_inches().tolist())
     if not np.allclose(size, style.SIZE):
         raise ValueError(f"figure {identifier} is {size} inches, a slide is {style.SIZE}: use lab.new_figure()")
+    if figure.get_facecolor() != to_rgba(style.paper()):
+        raise ValueError(f"figure {identifier} was drawn outside: the function must draw a new one at each call")
+    return figure
+
+
+def _check(identifier: str, notebook: str, alt: str, caption: str) -> None:
+    number = notebook[:2]
+    if not re.fullmatch(rf"{number}(-[a-z0-9]+)+(?<!-dark)", identifier):
+        raise ValueError(f"figure identifier {identifier!r}: use the notebook's number and a name, as {number}-law-1")
+    if not alt.strip() or not caption.strip():
+        raise ValueError(f"figure {identifier}: a slide needs an alt text and a caption")
 
 
 def _plain(value: Any) -> Any:

@@ -117,6 +117,11 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
+def paper() -> str:
+    """The colour behind everything in the current theme."""
+    return _INK[_theme.get()]["paper"]
+
+
 def color(name: str) -> str:
     """The colour of a role in the current theme."""
     _, light, dark, _, _ = _role(name)

@@ -121,6 +121,10 @@ class View:
         seed = {"seed": 0} if self.seeded else {}
         return {control.name: control.default for control in self.controls} | seed | given
 
+    def figure(self, **given: Any) -> Figure:
+        """The picture for these parameters (see `parameters`), drawn anew in the theme in force: for `save_figure`."""
+        return self.build(**self.parameters(**given))[0]
+
     def describe(self, parameters: Mapping[str, Any]) -> str:
         """These parameters in the reader's words: "step size α = 0.01, fractional bits F = 3"."""
         labels = {

@@ -121,8 +121,7 @@ view = lab.View("made-up", "A made-up view", build, update, ghosts=("curve",), c
 lab.explore(view)""",
     "lab.explore(view, height=1, kind='parabola')",
     """lab.predict("Which way?", ["up", "down"], "up", why="It grows.")
-figure, _ = view.build(**view.parameters())
-lab.save_figure(figure, "00-made-up", alt="A rising line", caption="A line.")
+lab.save_figure(view.figure, "00-made-up", alt="A rising line", caption="A line.")
 lab.claim("one is one", 1.0, expected=1.0, tolerance=0.1)
 lab.check_answer("first", None, 1.0)
 lab.summary()""",

@@ -1,5 +1,6 @@
 import json
 import re
+from base64 import b64decode
 
 import numpy as np
 import pytest
@@ -19,22 +20,24 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "figures"
 
 
-def figure(**changes):
-    view = demo.view()
-    return view.build(**view.parameters(**changes))[0]
+def drawing(**settings):
+    return lambda: demo.view().figure(**settings)
 
 
 def test_writes_png_svg_manifest_and_index(folder, shown):
-    lab.save_figure(figure(), "05-demo", title="A demo", params={"alpha": np.float64(1e-3), "bits": (1, 2)}, **TEXTS)
+    lab.save_figure(drawing(), "05-demo", title="A demo", params={"alpha": np.float64(1e-3), "bits": (1, 2)}, **TEXTS)
     assert sorted(path.name for path in folder.iterdir()) == [
+        "05-demo-dark.png",
+        "05-demo-dark.svg",
         "05-demo.png",
         "05-demo.svg",
         "README.md",
         "manifest.json",
     ]
-    picture = Image.open(folder / "05-demo.png")
-    assert picture.size == (1920, 1080)
-    assert "CC BY 4.0" in picture.text["Copyright"]
+    for name, paper in (("05-demo.png", (255, 255, 255, 255)), ("05-demo-dark.png", (22, 24, 29, 255))):
+        with Image.open(folder / name) as picture:
+            assert picture.size == (1920, 1080) and picture.getpixel((0, 0)) == paper
+            assert "CC BY 4.0" in picture.text["Copyright"]
     row = json.loads((folder / "manifest.json").read_text())["figures"]["05-demo"]
     assert row["parameters"] == {"alpha": 1e-3, "bits": [1, 2]}
     assert (row["seed"], row["notebook"], row["title"]) == (4, "05_demo", "A demo")
@@ -42,71 +45,86 @@ def test_writes_png_svg_manifest_and_index(folder, shown):
     assert row["alt"] == TEXTS["alt"] and row["caption"] == TEXTS["caption"]
     ((data, metadata),) = shown
     assert metadata["image/png"] == {"alt": TEXTS["alt"], "width": 960, "height": 540}
-    assert "image/png" in data
+    assert b64decode(data["image/png"]) == (folder / "05-demo.png").read_bytes()
 
 
 def test_the_same_figure_gives_the_same_bytes(folder, shown):
-    lab.save_figure(figure(), "05-demo", **TEXTS)
+    lab.save_figure(drawing(), "05-demo", **TEXTS)
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
-    lab.save_figure(figure(), "05-demo", **TEXTS)
+    lab.save_figure(drawing(), "05-demo", **TEXTS)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
     svg = first["05-demo.svg"].decode()
     assert "<dc:date>" not in svg
     assert "The naive one" not in svg and "the naive one is wider" in svg  # the alt text, as description
-    lab.save_figure(figure(seed=1), "05-demo", **TEXTS)
+    lab.save_figure(drawing(seed=1), "05-demo", **TEXTS)
     assert (folder / "05-demo.png").read_bytes() != first["05-demo.png"]
 
 
 def test_notebooks_keep_each_others_rows(folder, shown):
-    lab.save_figure(figure(), "05-demo", **TEXTS)
+    lab.save_figure(drawing(), "05-demo", **TEXTS)
     lab.start("03_other", smoke=True)
-    lab.save_figure(figure(bits=2), "03-other", **TEXTS)
-    lab.save_figure(figure(bits=1), "03-other", **TEXTS)
+    lab.save_figure(drawing(bits=2), "03-other", **TEXTS)
+    lab.save_figure(drawing(bits=1), "03-other", **TEXTS)
     rows = figures.read_manifest(folder)
     assert list(rows) == ["03-other", "05-demo"]
     assert rows["05-demo"]["notebook"] == "05_demo"
 
 
 def test_a_row_whose_picture_is_gone_is_dropped(folder, shown):
-    lab.save_figure(figure(), "05-demo", **TEXTS)
+    lab.save_figure(drawing(), "05-demo", **TEXTS)
     (folder / "05-demo.png").unlink()
-    lab.save_figure(figure(), "05-renamed", **TEXTS)
+    lab.save_figure(drawing(), "05-renamed", **TEXTS)
     assert list(figures.read_manifest(folder)) == ["05-renamed"]
 
 
 def test_the_index_shows_every_figure(folder, shown):
     alt = 'a "quoted" text with <tags> & signs'
-    lab.save_figure(figure(), "05-demo", title="A demo", params={"alpha": 0.5}, alt=alt, caption="So it is.")
+    lab.save_figure(drawing(), "05-demo", title="A demo", params={"alpha": 0.5}, alt=alt, caption="So it is.")
     page = (folder / "README.md").read_text()
     assert "## A demo" in page and "So it is." in page and "CC BY 4.0" in page
     assert 'alt="a &quot;quoted&quot; text with &lt;tags&gt; &amp; signs"' in page
     assert "alpha = 0.5, seed = 4" in page
-    for target in re.findall(r'src="([^"]+)"', page) + re.findall(r"\]\((05[^)]+)\)", page):
+    for target in re.findall(r'src(?:set)?="([^"]+)"', page) + re.findall(r"\]\((05[^)]+)\)", page):
         assert (folder / target).is_file()
 
 
 def test_before_start_it_says_what_to_do():
     with pytest.raises(RuntimeError, match=r"lab.save_figure needs to know the notebook: call lab.start\("):
-        lab.save_figure(figure(), "05-demo", **TEXTS)
+        lab.save_figure(drawing(), "05-demo", **TEXTS)
 
 
 @pytest.mark.parametrize(
-    "identifier", ["figure-1", "5-figure", "05-Figure", "05_figure", "05-", "../05-x", "05-a--b", "06-x"]
+    "identifier", ["figure-1", "5-figure", "05-Figure", "05_figure", "05-", "../05-x", "05-a--b", "06-x", "05-x-dark"]
 )
 def test_a_bad_identifier(folder, identifier):
     with pytest.raises(ValueError, match="use the notebook's number and a name, as 05-law-1"):
-        lab.save_figure(figure(), identifier, **TEXTS)
+        lab.save_figure(drawing(), identifier, **TEXTS)
 
 
 def test_texts_and_size_are_checked_before_anything_is_written(folder):
     with pytest.raises(ValueError, match="an alt text and a caption"):
-        lab.save_figure(figure(), "05-demo", alt=" ", caption="So it is.")
-    small = figure()
-    small.set_size_inches(6, 4)
+        lab.save_figure(drawing(), "05-demo", alt=" ", caption="So it is.")
+
+    def small():
+        figure, _ = lab.new_figure()
+        figure.set_size_inches(6, 4)
+        return figure
+
     with pytest.raises(ValueError, match=r"is \(6.0, 4.0\) inches, a slide is \(12.8, 7.2\): use lab.new_figure"):
         lab.save_figure(small, "05-demo", **TEXTS)
     with pytest.raises(TypeError, match="figure parameter .* is a object"):
-        lab.save_figure(figure(), "05-demo", params={"model": object()}, **TEXTS)
+        lab.save_figure(drawing(), "05-demo", params={"model": object()}, **TEXTS)
+    assert not folder.exists()
+
+
+def test_what_does_not_draw_anew_in_each_theme_says_so(folder):
+    one = demo.view().figure()
+    with pytest.raises(TypeError, match=r"takes a function that draws, not a Figure.*: lab.save_figure\(lambda: view"):
+        lab.save_figure(one, "05-demo", **TEXTS)
+    with pytest.raises(TypeError, match="must return a Figure, not a NoneType"):
+        lab.save_figure(lambda: None, "05-demo", **TEXTS)
+    with pytest.raises(ValueError, match="05-demo was drawn outside: the function must draw a new one"):
+        lab.save_figure(lambda: one, "05-demo", **TEXTS)
     assert not folder.exists()
 
 
@@ -114,12 +132,12 @@ def test_a_foreign_manifest_is_an_error_and_stays(folder, shown):
     folder.mkdir()
     (folder / "manifest.json").write_text("[1, 2")
     with pytest.raises(ValueError, match="is not a manifest of figures .* restore it, or delete it"):
-        lab.save_figure(figure(), "05-demo", **TEXTS)
+        lab.save_figure(drawing(), "05-demo", **TEXTS)
     assert (folder / "manifest.json").read_text() == "[1, 2"
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_half_one(folder, shown, monkeypatch):
-    lab.save_figure(figure(), "05-demo", **TEXTS)
+    lab.save_figure(drawing(), "05-demo", **TEXTS)
     before = (folder / "05-demo.png").read_bytes()
 
     def full(*_):
@@ -127,7 +145,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_half_one(folder, shown, monke
 
     monkeypatch.setattr(figures.os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        lab.save_figure(figure(bits=1), "05-demo", **TEXTS)
+        lab.save_figure(drawing(bits=1), "05-demo", **TEXTS)
     assert (folder / "05-demo.png").read_bytes() == before
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 

@@ -273,7 +273,7 @@ def build_dither(rounding, position, seed):
     figure, (ax, error) = new_figure(
         1, 2, title="Rounding is a spline", width_ratios=(1.5, 1), wspace=0.22, left=0.075, right=0.98
     )
-    shades = ("#767676", "#0072B2", "#D55E00", "#009E73")
+    shades = [color(name) for name in ("pinned", "vc", "naive", "full")]
     artists = {
         "splines": [ax.plot([], [], color=shade, linewidth=2.8)[0] for shade in shades],
         "weights": [ax.plot([], [], "o", color=shade, markersize=11)[0] for shade in shades],

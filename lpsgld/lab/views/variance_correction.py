@@ -272,12 +272,11 @@ def figure_1(samples: dict[tuple[float, str], torch.Tensor]) -> Figure:
     columns = (("naive", "naive"), ("vc", "variance-corrected"), ("full", "full-precision accumulator"))
     figure, axes = new_figure(len(alphas), 3, sharex=True, sharey=True, hspace=0.22, wspace=0.08, top=0.93, left=0.1)
     points = np.arange(-128, 128) / 8
-    fmt = formats.parse("fixed(8,3)")
     for row, alpha in zip(axes, alphas, strict=True):
         for ax, (accumulator, title) in zip(row, columns, strict=True):
             values = samples[alpha, accumulator].flatten().numpy()
             ax.hist(values, bins=bin_edges(points), density=True, color=color(accumulator), alpha=0.45, label="samples")
-            exact = stationary(TARGET, alpha, fmt, accumulator, GRADIENT_NOISE, fmt)
+            exact = exact_law(alpha, 8, 3, accumulator)
             if accumulator == "full":
                 spacing = exact.points[1] - exact.points[0]
                 ax.plot(exact.points, exact.probabilities / spacing, **role(accumulator, label="exact law"))
@@ -300,9 +299,9 @@ def figure_1(samples: dict[tuple[float, str], torch.Tensor]) -> Figure:
 def spread_against_step_size(alphas: np.ndarray) -> Figure:
     """The stationary standard deviation against α, naive and VC, beside the prediction √(Δ/√(πα))."""
     figure, ax = new_figure(title="The smaller the step, the wider the naive law")
-    fmt = formats.parse("fixed(9,3)")  # one bit more than Figure 1: the widest law must not touch the range
     for accumulator in ("naive", "vc"):
-        widths = [stationary(TARGET, alpha, fmt, accumulator, GRADIENT_NOISE, fmt).std for alpha in alphas]
+        # one bit more than Figure 1: the widest law must not touch the range
+        widths = [exact_law(float(alpha), 9, 3, accumulator).std for alpha in alphas]
         ax.plot(alphas, widths, **role(accumulator, label=f"{role(accumulator)['label']}, exact"))
     ax.plot(alphas, [theory.naive_std(alpha, 2.0**-3) for alpha in alphas], **role("bound", label="√(Δ/√(πα))"))
     ax.axhline(1, **role("target", label="target N(0, 1)", zorder=1.5))
