@@ -11,13 +11,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lpsgld.bnn import chains, datasets, ensemble, recipes, runs, training
+from lpsgld.bnn import chains, datasets, ensemble, recipes, records, runs, training
 from lpsgld.bnn.datasets import DatasetError
 from lpsgld.bnn.devices import DeviceError
 from lpsgld.bnn.recipes import Recipe, RecipeError
 from lpsgld.bnn.runs import RunError
 from lpsgld.bnn.training import TrainingDiverged
-from lpsgld.storage import StorageError, write_atomically
+from lpsgld.storage import StorageError
 
 ERRORS = (RecipeError, DatasetError, DeviceError, RunError, StorageError, TrainingDiverged)
 
@@ -72,7 +72,11 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         default="stochastic",
         help="how activations are rounded at test time (default: stochastic, as in the paper)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write scores and curves to this file, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="record scores, curves and history in this file, too")
+    parser.add_argument(
+        "--label", metavar="TEXT", help='what the images are, for the record: "CIFAR-10 as JPEG files" (default: name)'
+    )
+    parser.add_argument("--commit", metavar="ID", help="version of the code that trained, for the record")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     _add_device_and_cache(parser)
 
@@ -89,12 +93,10 @@ def evaluate_command(options: argparse.Namespace) -> int:
         cache=options.cache,
         progress=not options.quiet,
     )
-    summary = evaluation.summary()
-    print(_scores(summary))
+    print(_scores(evaluation.summary()))
     if options.json:
-        about = {"recipe": chain_runs[0].recipe.to_dict(), "provenance": [run.provenance for run in chain_runs]}
-        result = about | {"rounding": options.rounding} | summary | {"curve": evaluation.curve}
-        write_atomically(options.json, (json.dumps(result, indent=1) + "\n").encode())
+        about = {name: getattr(options, name) for name in ("rounding", "label", "commit")}
+        records.write(options.json, records.record(chain_runs, evaluation, dataset=dataset, **about))
     return 0
 
 

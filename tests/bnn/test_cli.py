@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from lpsgld.bnn import cli
+from lpsgld.bnn import cli, records
 from lpsgld.bnn.recipes import RECIPES, RecipeError
 from lpsgld.bnn.runs import RunError
 
@@ -23,12 +23,12 @@ def test_train_then_evaluate(tmp_path, capsys):
     assert call("train", "train_bfp", "--out", run, "--quiet", *QUICK) == 0
     shown = capsys.readouterr().out
     assert "2 epochs, posterior samples: 2" in shown and f"lpsgld evaluate {run}" in shown
-    assert call("evaluate", run, "--quiet", "--rounding", "nearest", "--json", result) == 0
+    assert call("evaluate", run, "--quiet", "--rounding", "nearest", "--json", result, "--label", "all digits") == 0
     table = capsys.readouterr().out
     assert all(word in table for word in ("ensemble of 2", "last sample", "NLL", "ECE (15 bins)", "paper's 9 bins"))
-    scores = json.loads(result.read_text())
-    assert scores["recipe"]["width"] == 8 and scores["rounding"] == "nearest" and len(scores["curve"]) == 2
-    assert f"{scores['ensemble']['error']:.2%}" in table
+    record = records.read(result)
+    assert (record.recipe.width, record.rounding, record.label, len(record.curve)) == (8, "nearest", "all digits", 2)
+    assert f"{record.scores['ensemble']['error']:.2%}" in table
 
 
 def test_a_recipe_file_can_be_trained(tmp_path, capsys):
