@@ -35,6 +35,7 @@ def train_chains(
     out: str | Path,
     *,
     dataset: Dataset | None = None,
+    subset: tuple[int, int] | None = None,
     device: str = "auto",
     progress: bool = True,
     cache: str | Path | None = None,
@@ -54,7 +55,7 @@ def train_chains(
             dataset = _load_in_turn(recipe, cache)
         options: dict[str, Any] = {"device": _own_device(device), "progress": progress and rank == 0}
         try:
-            run = train(recipe, out / f"chain-{rank}", dataset=dataset, chain=rank, **options)
+            run = train(recipe, out / f"chain-{rank}", dataset=dataset, subset=subset, chain=rank, **options)
         except Exception:
             dist.barrier()  # torchrun stops every process when one fails: let the others end first
             raise

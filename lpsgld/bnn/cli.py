@@ -43,6 +43,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD=VALUE",
         help="override a field of the recipe, for example epochs=20; may be repeated",
     )
+    parser.add_argument(
+        "--subset", type=int, nargs=2, metavar=("TRAIN", "TEST"), help="use only so many images, a fixed random choice"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     _add_device_and_cache(parser)
 
@@ -54,7 +57,8 @@ def train_command(options: argparse.Namespace) -> int:
         fields["dataset"] = options.dataset
     recipe = _recipe(options.recipe).override(**fields)
     function = chains.train_chains if chains.under_torchrun() else training.train
-    run = function(recipe, options.out, device=options.device, progress=not options.quiet, cache=options.cache)
+    choices = dict(subset=options.subset, device=options.device, progress=not options.quiet, cache=options.cache)
+    run = function(recipe, options.out, **choices)
     last = run.history[-1]
     print(
         f"{run.path}: {len(run.history)} epochs, posterior samples: {len(run.samples)}, "

@@ -41,6 +41,7 @@ def train(
     out: str | Path,
     *,
     dataset: Dataset | None = None,
+    subset: tuple[int, int] | None = None,
     device: str = "auto",
     progress: bool = True,
     cache: str | Path | None = None,
@@ -49,7 +50,8 @@ def train(
     """Train a network as the recipe says and keep its posterior samples in the folder `out`.
 
     A folder that holds the same run goes on where it stopped, and a finished one is returned at once. dataset: the
-    recipe's own, if None (cache: see `datasets.load`). chain: number of an independent chain of the same recipe.
+    recipe's own, if None (cache: see `datasets.load`). subset: use only so many training and test images of it, see
+    `Dataset.subset`. chain: number of an independent chain of the same recipe.
 
     Raises TrainingDiverged; RunError if the folder holds another run or is in use; StorageError if it cannot be
     written; DatasetError.
@@ -58,6 +60,8 @@ def train(
     out = Path(out)
     if dataset is None:
         dataset = datasets.load(recipe.dataset, cache)
+    if subset is not None:
+        dataset = dataset.subset(*subset)
     with runs.locked(out):
         if (out / "recipe.json").exists():
             run = Run.open(out)

@@ -6,8 +6,9 @@ import json
 import pytest
 
 from lpsgld.bnn import cli, records
+from lpsgld.bnn.datasets import DatasetError
 from lpsgld.bnn.recipes import RECIPES, RecipeError
-from lpsgld.bnn.runs import RunError
+from lpsgld.bnn.runs import Run, RunError
 
 QUICK = ["--dataset", "digits", "--set", "model=mlp", "--set", "width=8", "--set", "epochs=2", "--set", "samples=2"]
 
@@ -35,6 +36,18 @@ def test_a_recipe_file_can_be_trained(tmp_path, capsys):
     assert call("recipes", "train_fixed", "--json") == 0
     (tmp_path / "mine.json").write_text(capsys.readouterr().out)
     assert call("train", tmp_path / "mine.json", "--out", tmp_path / "run", "--quiet", *QUICK) == 0
+
+
+def test_a_run_may_use_a_part_of_the_images_and_goes_on_with_the_same_part(tmp_path, capsys):
+    run = tmp_path / "run"
+    for _ in range(2):
+        assert call("train", "train_bfp", "--out", run, "--quiet", *QUICK, "--subset", 100, 50) == 0
+    trained_on = Run.open(run).dataset
+    assert (trained_on["train"], trained_on["test"]) == (100, 50)
+    with pytest.raises(RunError, match="the images of digits are not those that it began with"):
+        call("train", "train_bfp", "--out", run, "--quiet", *QUICK)
+    with pytest.raises(DatasetError, match="2000 training images were asked for, but digits has 1437"):
+        call("train", "train_bfp", "--out", tmp_path / "other", "--quiet", *QUICK, "--subset", 2000, 50)
 
 
 def test_recipes_are_listed(capsys):
