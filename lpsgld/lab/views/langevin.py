@@ -342,7 +342,7 @@ def crossing_times(distances: np.ndarray) -> Figure:
     """The exact relaxation time on two modes against their distance."""
     figure, ax = new_figure(title="How long until it crosses?")
     ax.plot(distances, [crossing_time(float(d)) for d in distances], marker="o", **role("sgld", label="exact"))
-    ax.axhline(MODES_STEPS, **role("pinned", label=f"the {MODES_STEPS} steps of the picture above"))
+    ax.axhline(MODES_STEPS, **role("pinned", label=f"{MODES_STEPS} steps"))
     ax.set(yscale="log", xlabel="modes at ±", ylabel="relaxation time, in steps")
     ax.legend(loc="upper left")
     return figure

@@ -258,7 +258,7 @@ def best_steps(bits: tuple[int, ...], alphas: np.ndarray) -> Figure:
     for b in bits:
         ax.plot(alphas, [naive_distance(float(a), b) for a in alphas], **role("naive", label="_"))
         ax.plot(*best[b], "o", color=color("target"), markersize=9)
-        ax.annotate(f"F = {b}", (alphas[0] * 1.15, naive_distance(float(alphas[0]), b) * 1.12), fontsize=14)
+        ax.annotate(f"F = {b}", best[b], (-4, 8), textcoords="offset points", fontsize=14, ha="right")
     ax.axline((1e-2, 1e-2 * math.sqrt(6 / 8)), slope=1, **role("pinned", label="minima at Δ/√6: Δ/√8"))
     ax.set(xscale="log", yscale="log", ylim=(3e-3, 6), xlabel="step size α", title="exact W2, N(0, 1)")
     ax.set_xlim(alphas[0], alphas[-1])
