@@ -1,12 +1,12 @@
-"""Figures for slides: PNG (1920 x 1080) and SVG, light and dark, with a row in a manifest and a page that shows all.
+"""Figures for slides: PNG (1920 x 1080) and SVG, light and dark, with a row in a manifest.
 
-The same figure gives the same bytes: no dates, fixed identifiers in the SVG. Files are written beside their
-destination and then renamed, so that a killed run leaves no half of a file.
+The page that shows them all is made in `index.py`, step-by-step builds in `frames.py`. The same figure gives the same
+bytes: no dates, fixed identifiers in the SVG. Files are written beside their destination and then renamed, so that a
+killed run leaves no half of a file.
 """
 
 from __future__ import annotations
 
-import html
 import io
 import json
 import os
@@ -21,11 +21,10 @@ import numpy as np
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from lpsgld.lab import output, session, style
+from lpsgld.lab import frames, index, output, session, style
 
 LICENCE = "CC BY 4.0, https://creativecommons.org/licenses/by/4.0/"
 PACKAGES = ("lpsgld", "matplotlib", "numpy", "torch")
-_ENDINGS = {"light": "", "dark": "-dark"}  # of the files' names
 
 Rows = dict[str, dict[str, Any]]
 
@@ -40,6 +39,8 @@ def save_figure(
     params: Mapping[str, Any] | None = None,
 ) -> None:
     """Write IDENTIFIER.png and .svg, IDENTIFIER-dark.png and .svg, their row of manifest.json, and show the light one.
+
+    Of a figure in frames, also IDENTIFIER-frame-1.png, ..., and the same in dark; its last frame is IDENTIFIER.png.
 
     draw: draws a new figure in the theme in force each time it is called, such as `lambda: view.figure(alpha=1e-4)`;
     colours from `role` and `color` follow the theme if they are asked for inside. identifier: notebook's number and
@@ -66,7 +67,9 @@ def save_figure(
     running.figures.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         _write(running.figures / name, content)
-    _record(running.figures, identifier, row | {"files": list(files)})
+    steps = [name for name in files if re.fullmatch(rf"{identifier}-frame-\d+\.png", name)]
+    row |= {"files": list(files)} | ({"frames": [*steps, f"{identifier}.png"]} if steps else {})
+    _record(running.figures, identifier, row)
     output.show(*output.picture(files[f"{identifier}.png"], alt))
 
 
@@ -100,41 +103,17 @@ def read_manifest(folder: Path) -> Rows:
         raise ValueError(f"{path} is not a manifest of figures ({error!r}): restore it, or delete it") from error
 
 
-def index(rows: Rows) -> str:
-    """The Markdown page that shows all figures."""
-    parts = [_INDEX_HEAD]
-    for identifier, row in rows.items():
-        settings = [f"{name} = {value}" for name, value in row["parameters"].items()] + [f"seed = {row['seed']}"]
-        light, dark = (f"{identifier}{ending}" for ending in _ENDINGS.values())
-        parts.append(
-            f"## {row['title']}\n\n"
-            f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}.png">'
-            f'<img src="{light}.png" alt="{html.escape(row["alt"], quote=True)}" width="960"></picture>\n\n'
-            f"{row['caption']}\n\n"
-            f"`{identifier}` · [PNG]({light}.png) · [SVG]({light}.svg) · dark [PNG]({dark}.png) · "
-            f"[SVG]({dark}.svg) · notebook `{row['notebook']}` · {', '.join(settings)}\n\n"
-            f"Alt text: {row['alt']}\n"
-        )
-    return "\n".join(parts)
-
-
-_INDEX_HEAD = """# Figures for slides
-
-Written by the notebooks; do not edit this page. Each figure is 1920 x 1080 pixels, and SVG for any size,
-for light and for dark slides.
-Licence: [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/). Use them freely, with a credit such as
-"lpsgld, CC BY 4.0". To draw the figures of a notebook again, run it: `lpsgld run NOTEBOOK --profile laptop`.
-"""
-
-
 def _files(draw: Callable[[], Figure], identifier: str, title: str, alt: str) -> dict[str, bytes]:
     """The figure's files by name, in both themes, the light ones first."""
     files = {}
-    for theme, ending in _ENDINGS.items():
+    for theme, ending in style.ENDINGS.items():
         with style.use(theme):
             figure = _drawn(draw, identifier)
             files[f"{identifier}{ending}.png"] = slide_png(figure, title)
             files[f"{identifier}{ending}.svg"] = slide_svg(figure, title, alt)
+            for number in range(1, frames.count(figure)):
+                with frames.only(figure, number):
+                    files[f"{identifier}-frame-{number}{ending}.png"] = slide_png(figure, f"{title}, frame {number}")
     return files
 
 
@@ -158,8 +137,10 @@ def _drawn(draw: Callable[[], Figure], identifier: str) -> Figure:
 
 def _check(identifier: str, notebook: str, alt: str, caption: str) -> None:
     number = notebook[:2]
-    if not re.fullmatch(rf"{number}(-[a-z0-9]+)+(?<!-dark)", identifier):
+    if not re.fullmatch(rf"{number}(-[a-z0-9]+)+", identifier):
         raise ValueError(f"figure identifier {identifier!r}: use the notebook's number and a name, as {number}-law-1")
+    if re.search(r"-dark|-frame-\d", identifier):
+        raise ValueError(f"figure identifier {identifier!r}: '-dark' and '-frame-1' are for the files of other figures")
     if not alt.strip() or not caption.strip():
         raise ValueError(f"figure {identifier}: a slide needs an alt text and a caption")
 
@@ -178,12 +159,19 @@ def _plain(value: Any) -> Any:
 
 
 def _record(folder: Path, identifier: str, row: dict[str, Any]) -> None:
-    """Add the row to the manifest as it is now, drop rows whose picture is gone, and write the index."""
-    rows = read_manifest(folder) | {identifier: row}
-    rows = {name: rows[name] for name in sorted(rows) if (folder / f"{name}.png").exists()}
+    """Add the row to the manifest as it is now, drop rows whose picture is gone and their files, write the index."""
+    old = read_manifest(folder)
+    rows = {name: row for name, row in (old | {identifier: row}).items() if (folder / f"{name}.png").exists()}
+    rows = dict(sorted(rows.items()))
     text = json.dumps({"licence": LICENCE, "figures": rows}, indent=2, ensure_ascii=False) + "\n"
     _write(folder / "manifest.json", text.encode())
-    _write(folder / "README.md", index(rows).encode())
+    _write(folder / "README.md", index.page(rows).encode())
+    for name in _names(old) - _names(rows):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _names(rows: Rows) -> set[str]:
+    return {Path(name).name for row in rows.values() for name in row["files"]}
 
 
 def _write(path: Path, content: bytes) -> None:

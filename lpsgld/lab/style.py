@@ -22,6 +22,8 @@ from matplotlib.transforms import ScaledTranslation
 
 Theme = Literal["light", "dark"]
 
+ENDINGS = {"light": "", "dark": "-dark"}  # of the names of pictures
+
 SIZE = (12.8, 7.2)  # inches, 16:9: at 150 dots per inch, a slide of 1920 x 1080 pixels
 SCREEN_DPI = 75
 SCREEN = (960, 540)  # pixels in a notebook

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 
 from lpsgld import formats
+from lpsgld.lab.frames import reveal
 from lpsgld.lab.style import color, new_figure, role, styled
 from lpsgld.lab.view import Control, View
 from lpsgld.toy import chains, refined, theory
@@ -220,11 +221,13 @@ def five_decades(alphas: np.ndarray) -> Figure:
     figure, ax = new_figure(title="Five decades of step sizes")
     gap, wide = 2.0**-3, formats.parse("fixed(10,3)")  # ±64: the widest law must not touch the range
     stds = [stationary(TARGET, alpha, wide, "naive").std for alpha in alphas]
-    ax.plot(alphas, stds, "o", color=color("naive"), markersize=9, label="naive, exact")
-    ax.plot(alphas, [predicted_std(a, gap) for a in alphas], **role("naive", label="√T, with T from one step"))
-    ax.plot(alphas, [theory.naive_std(a, gap) for a in alphas], **role("bound", label="small steps: √(Δ/√(πα))"))
-    ax.plot(alphas, [theory.full_std(a, gap) for a in alphas], **role("full"))
+    predictions = [predicted_std(alpha, gap) for alpha in alphas]
+    limits = [theory.naive_std(alpha, gap) for alpha in alphas]
     ax.axhline(1, **role("target", label="target N(0, 1)", zorder=1.5))
+    ax.plot(alphas, [theory.full_std(alpha, gap) for alpha in alphas], **role("full"))
+    reveal(2, ax.plot(alphas, stds, "o", color=color("naive"), markersize=9, label="naive, exact"))
+    reveal(3, ax.plot(alphas, predictions, **role("naive", label="√T, with T from one step")))
+    reveal(4, ax.plot(alphas, limits, **role("bound", label="small steps: √(Δ/√(πα))")))
     ax.set(xscale="log", yscale="log", xlabel="step size α", ylabel="stationary standard deviation", ylim=(0.4, 12))
     ax.set_yticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "10"])
     ax.minorticks_off()

@@ -45,7 +45,9 @@ def descents(alpha: float, temperature: float, seed: int) -> np.ndarray:
 
 
 def build_descent(alpha, temperature, seed):
-    figure, (ax, law) = new_figure(1, 2, title="From descent to sampling", width_ratios=(3, 2), sharey=True, wspace=0.1)
+    figure, (ax, law) = new_figure(
+        1, 2, title="From descent to sampling", width_ratios=(3, 2), sharey=True, wspace=0.14
+    )
     looks = [dict(color=color(name), linestyle=style) for name, style in zip(_CHAIN_COLORS, _CHAIN_STYLES, strict=True)]
     artists = {
         "paths": [ax.plot([], [], linewidth=1.5, **look)[0] for look in looks],

@@ -17,6 +17,7 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from lpsgld import formats
+from lpsgld.lab.frames import reveal
 from lpsgld.lab.style import color, new_figure, role
 from lpsgld.lab.view import Control, View
 from lpsgld.rounding import quantize
@@ -295,6 +296,8 @@ def build_dither(rounding, position, seed):
     ax.set_yticks(np.linspace(0, 1, 6))
     error.set(title="mean squared error / Δ²", xlabel="position of x in its cell", xlim=(-0.03, 1.03), ylim=(0, 0.45))
     error.legend(loc="upper left")
+    reveal(2, [artists["x"], *artists["weights"], *artists["labels"]])
+    reveal(3, error)
     update_dither(artists, rounding, position, seed)
     return figure, artists
 

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lpsgld.lab import output, session
+from lpsgld.lab.frames import reveal
 from lpsgld.lab.style import color, new_figure, role, styled
 from lpsgld.lab.view import Control, View
 from lpsgld.lab.views.variance_correction import TARGET, bin_edges, exact_law
@@ -38,11 +39,13 @@ def build_story(alpha):
     figure, (ax, spread) = new_figure(1, 2, title="One step size, three samplers", width_ratios=(3, 2), left=0.07)
     ax.plot(_THETA, TARGET.density(_THETA), **role("target", label="what we want: N(0, 1)"))
     spread.axhline(1, **role("target", label="_"))
-    artists = {"axes": ax, "here": spread.plot([], [], "o", color=color("target"), markersize=10)[0]}
-    for accumulator in ACCUMULATORS:
+    here = reveal(2, spread.plot([], [], "o", color=color("target"), markersize=10)[0])
+    artists = {"axes": ax, "here": here}
+    for frame, accumulator in enumerate(ACCUMULATORS, start=2):
         look = role(accumulator, label=_LABELS[accumulator])
-        artists[accumulator] = ax.stairs([0], [0, 1], baseline=None, **look)
-        spread.plot(ALPHAS, [law(a, accumulator).std for a in ALPHAS], **(look | {"label": "_"}))
+        artists[accumulator] = reveal(frame, ax.stairs([0], [0, 1], baseline=None, **look))
+        stds = [law(a, accumulator).std for a in ALPHAS]
+        reveal(frame, spread.plot(ALPHAS, stds, **(look | {"label": "_"})))
     ax.set(xlabel="parameter θ", xlim=(-6, 6), ylim=(0, 0.62))
     ax.legend(loc="upper left", handlelength=2.2)
     spread.set(xscale="log", xlabel="step size α", title="spread (standard deviation)", ylim=(0, 3.6))

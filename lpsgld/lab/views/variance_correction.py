@@ -13,6 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from scipy.special import ndtr
 
 from lpsgld import formats
+from lpsgld.lab.frames import reveal
 from lpsgld.lab.style import color, new_figure, role, styled
 from lpsgld.lab.view import Control, View
 from lpsgld.toy import chains, theory
@@ -28,9 +29,7 @@ _THETA = np.linspace(-8, 8, 321)
 
 
 @cache
-def exact_law(
-    alpha: float, word_length: int, fractional_bits: int, accumulator: str, target: str = "N(0, 1)"
-) -> Law:
+def exact_law(alpha: float, word_length: int, fractional_bits: int, accumulator: str, target: str = "N(0, 1)") -> Law:
     """The stationary law in fixed(W,F), with gradient noise 0.1 and gradients rounded to the same format."""
     fmt = formats.parse(f"fixed({word_length},{fractional_bits})")
     return stationary(TARGETS[target], alpha, fmt, accumulator, GRADIENT_NOISE, fmt)
@@ -187,6 +186,8 @@ def build_step(position, ratio):
     variance.minorticks_off()
     ax.legend(loc="upper right")
     variance.legend(loc="upper right")
+    reveal(2, artists["vc"])
+    reveal(3, variance)
     update_step(artists, position, ratio)
     return figure, artists
 
@@ -229,14 +230,15 @@ def branch_map() -> Figure:
     bar = figure.colorbar(mesh, ax=ax, label="variance of the step / v", pad=0.02)
     bar.set_ticks([1, 3, 10, 30, 100], labels=["1", "3", "10", "30", "100"])
     bar.ax.minorticks_off()
-    ax.axhline(1, color="white", linewidth=2.5)
+    # white in both themes: the map beneath is dark where lines and texts lie
+    reveal(2, ax.axhline(1, color="white", linewidth=2.5))
     bound = np.maximum(4 * _POSITIONS * (1 - _POSITIONS), 1e-3)
-    ax.plot(_POSITIONS, bound, color="white", linewidth=2.5, linestyle="--")
+    reveal(3, ax.plot(_POSITIONS, bound, color="white", linewidth=2.5, linestyle="--"))
     said = dict(color="white", ha="center", va="center")
-    ax.text(0.5, 3.2, "first branch: Gaussian, then quadratic spline", fontsize=17, **said)
-    ax.text(0.5, 0.07, "rounding alone has more variance than v", fontsize=17, **said)
+    reveal(2, ax.text(0.5, 3.2, "first branch: Gaussian, then quadratic spline", fontsize=17, **said))
+    reveal(3, ax.text(0.5, 0.3, "rounding alone has more variance than v", fontsize=17, **said))
     for position in (0.087, 0.913):
-        ax.text(position, 0.81, "second branch", fontsize=14, **said)
+        reveal(3, ax.text(position, 0.81, "second branch", fontsize=14, **said))
     ax.set(xlabel="position of μ in its cell, in gaps", ylabel="v / v0", yscale="log", xlim=(0, 1), ylim=(0.01, 10))
     ax.grid(False)
     return figure
@@ -272,25 +274,30 @@ def figure_1(samples: dict[tuple[float, str], torch.Tensor]) -> Figure:
     columns = (("naive", "naive"), ("vc", "variance-corrected"), ("full", "full-precision accumulator"))
     figure, axes = new_figure(len(alphas), 3, sharex=True, sharey=True, hspace=0.22, wspace=0.08, top=0.93, left=0.1)
     points = np.arange(-128, 128) / 8
+    shown = np.abs(points) < 6.5  # an SVG keeps what lies outside of the axes
+    edges = bin_edges(points[shown])
     for row, alpha in zip(axes, alphas, strict=True):
-        for ax, (accumulator, title) in zip(row, columns, strict=True):
+        for frame, (ax, (accumulator, title)) in enumerate(zip(row, columns, strict=True), start=2):
+            ax.plot(_THETA, TARGET.density(_THETA), **role("target", zorder=3))
             values = samples[alpha, accumulator].flatten().numpy()
-            ax.hist(values, bins=bin_edges(points), density=True, color=color(accumulator), alpha=0.45, label="samples")
+            heights, _ = np.histogram(values, bin_edges(points), density=True)
+            look = dict(fill=True, color=color(accumulator), alpha=0.45, label="samples")
+            reveal(frame, ax.stairs(heights[shown], edges, **look))
             exact = exact_law(alpha, 8, 3, accumulator)
+            density = exact.probabilities / (exact.points[1] - exact.points[0])
+            look = role(accumulator, label="exact law")
             if accumulator == "full":
-                spacing = exact.points[1] - exact.points[0]
-                ax.plot(exact.points, exact.probabilities / spacing, **role(accumulator, label="exact law"))
+                reveal(frame, ax.plot(_THETA, np.interp(_THETA, exact.points, density), **look))
             else:
-                heights = exact.probabilities / (points[1] - points[0])
-                ax.stairs(heights, bin_edges(points), baseline=None, **role(accumulator, label="exact law"))
-            ax.plot(_THETA, TARGET.density(_THETA), **role("target"))
-            ax.text(0.97, 0.95, f"std {values.std():.2f}", transform=ax.transAxes, ha="right", va="top")
+                reveal(frame, ax.stairs(density[shown], edges, baseline=None, **look))
+            std = f"std {values.std():.2f}"
+            reveal(frame, ax.text(0.97, 0.95, std, transform=ax.transAxes, ha="right", va="top"))
             if alpha == alphas[0]:
                 ax.set_title(title)
             if alpha == alphas[-1]:
                 ax.set_xlabel("parameter θ")
         row[0].set_ylabel(f"α = {alpha:g}\ndensity")
-    axes[0, 0].set(xlim=(-6, 6), ylim=(0, 0.56))
+    axes[0, 0].set(xlim=(-6, 6), ylim=(0, 0.66))
     axes[0, 0].legend(loc="upper left", handlelength=1.6, borderaxespad=0.1)
     return figure
 
