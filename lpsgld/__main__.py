@@ -76,17 +76,25 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from lpsgld.batch import BatchError, notebook, plan
+
+    with mendable(BatchError):
+        directory = notebook.find_directory()
+        overrides = plan.parse_settings(options.settings, directory)
+        return _execute(directory, options.notebooks, options.profile, overrides, options.out)
+
+
+def _execute(
+    directory: Path, notebooks: Sequence[str], profile: str, overrides: dict | None = None, out: Path | None = None
+) -> int:
+    """Run notebooks, print the report and return the exit status."""
     from lpsgld import batch
-    from lpsgld.batch import notebook, plan
     from lpsgld.batch.report import report
 
     # `kill` ends a run as Ctrl-C does: no kernel is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with mendable(batch.BatchError):
-        directory = notebook.find_directory()
-        overrides = plan.parse_settings(options.settings, directory)
-        results = batch.run(options.notebooks, options.profile, overrides, options.out, directory)
-    print("\n" + report(results, batch.run_directory(directory, options.profile, options.out)))
+    results = batch.run(notebooks, profile, overrides, out, directory)
+    print("\n" + report(results, batch.run_directory(directory, profile, out)))
     statuses = {result.status for result in results}
     if "interrupted" in statuses:
         return INTERRUPTED
@@ -108,6 +116,25 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_figures_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("figures", nargs="*", metavar="ID", help="identifier, such as 05-law (default: all)")
+    parser.add_argument("--list", action="store_true", help="show identifiers and captions, draw nothing")
+
+
+def _figures(options: argparse.Namespace) -> int:
+    """Run the notebooks that draw the figures, at the sizes meant for slides, or list them."""
+    from lpsgld.batch import BatchError, figures, notebook
+
+    with mendable(BatchError):
+        directory = notebook.find_directory()
+        chosen = figures.choose(options.figures, figures.catalogue(directory))
+        if not options.list:
+            return _execute(directory, sorted(set(chosen.values())), "laptop")
+    with mendable(ValueError):  # a manifest that is not ours
+        print(figures.describe(chosen, directory.parent / "figures"))
+    return 0
+
+
 def _of_networks(function: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
     def command(options: argparse.Namespace) -> int:
         with mendable(*cli.ERRORS):
@@ -119,6 +146,7 @@ def _of_networks(function: Callable[[argparse.Namespace], int]) -> Callable[[arg
 COMMANDS = (
     Command("run", "execute notebooks in order, with papermill", _add_run_arguments, _run),
     Command("list", "show the notebooks, their questions and their parameters", _add_list_arguments, _list),
+    Command("figures", "draw figures for slides again, by running their notebooks", _add_figures_arguments, _figures),
     Command("train", "train a recipe and keep samples", cli.add_train_arguments, _of_networks(cli.train_command)),
     Command("evaluate", "score a run's ensemble", cli.add_evaluate_arguments, _of_networks(cli.evaluate_command)),
     Command("recipes", "show the recipes", cli.add_recipes_arguments, _of_networks(cli.recipes_command)),

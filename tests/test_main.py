@@ -20,6 +20,7 @@ def checkout(tmp_path, monkeypatch):
     cells = [
         new_markdown_cell("# First steps\n\nWhat is a step?"),
         new_code_cell("seed: int = 0  # root seed", metadata={"tags": ["parameters"]}),
+        new_code_cell('lab.save_figure(draw, "01-law", alt="A law", caption="Where it lands.")'),
     ]
     nbformat.write(new_notebook(cells=cells), tmp_path / "notebooks" / "01_first.ipynb")
     monkeypatch.chdir(tmp_path)
@@ -71,6 +72,8 @@ def test_the_exit_status_tells_the_outcome(executed, status, expected):
         (["run", "--set", "01.sead=1"], "unknown parameter 'sead'; did you mean seed?"),
         (["run", "--set", "01.seed=one"], "parameter seed is int, got str 'one'"),
         (["list", "02_second"], "unknown notebook '02_second'"),
+        (["figures", "01-law", "01-low"], "unknown figure '01-low'; did you mean 01-law?"),
+        (["figures", "--list", "nothing"], "unknown figure 'nothing'; (there is: 01-law)"),
     ],
 )
 def test_a_mistake_is_one_line_on_stderr_before_anything_runs(executed, capsys, arguments, message):
@@ -89,6 +92,31 @@ def test_list_shows_questions_and_parameters(capsys):
         "    What is a step?",
         "    seed  int  = 0  root seed",
     ]
+
+
+@pytest.mark.parametrize("identifiers", [[], ["01-law"]])
+def test_figures_runs_the_notebooks_that_draw_them_at_slide_sizes(executed, checkout, capsys, identifiers):
+    (checkout / "notebooks" / "profiles" / "laptop.yaml").write_text("timeout: 60\n01_first: {}\n02_other: {}\n")
+    cells = [new_code_cell("seed: int = 0", metadata={"tags": ["parameters"]})]
+    nbformat.write(new_notebook(cells=cells), checkout / "notebooks" / "02_other.ipynb")
+    assert main(["figures", *identifiers]) == 0
+    assert [(job.name, where) for job, where in executed] == [("01_first", checkout / "runs" / "laptop")]
+    assert "1 passed" in capsys.readouterr().out
+
+
+def test_figures_that_cannot_be_drawn_make_the_command_fail(executed):
+    executed.status = "failed"
+    assert main(["figures"]) == 1
+
+
+def test_figures_are_listed_without_a_run(executed, checkout, capsys):
+    assert main(["figures", "--list"]) == 0
+    assert capsys.readouterr().out.startswith("01-law: not drawn yet (01_first)\n")
+    (checkout / "figures").mkdir()
+    (checkout / "figures" / "manifest.json").write_text("[]")
+    assert main(["figures", "--list"]) == 2
+    assert "is not a manifest of figures" in capsys.readouterr().err
+    assert not executed
 
 
 def test_without_a_command_the_usage_is_shown(capsys):

@@ -139,8 +139,8 @@ def _check(identifier: str, notebook: str, alt: str, caption: str) -> None:
     number = notebook[:2]
     if not re.fullmatch(rf"{number}(-[a-z0-9]+)+", identifier):
         raise ValueError(f"figure identifier {identifier!r}: use the notebook's number and a name, as {number}-law-1")
-    if re.search(r"-dark|-frame-\d", identifier):
-        raise ValueError(f"figure identifier {identifier!r}: '-dark' and '-frame-1' are for the files of other figures")
+    if re.search(r"-dark$|-frame-\d+$", identifier):
+        raise ValueError(f"figure identifier {identifier!r}: endings as -dark and -frame-1 are for the files of figures")
     if not alt.strip() or not caption.strip():
         raise ValueError(f"figure {identifier}: a slide needs an alt text and a caption")
 

@@ -1,5 +1,4 @@
 import json
-import re
 from base64 import b64decode
 
 import numpy as np
@@ -8,6 +7,7 @@ from PIL import Image
 
 from lpsgld import lab
 from lpsgld.lab import figures, session
+from lpsgld.lab.frames import reveal
 from tests.lab import demo
 
 TEXTS = {"alt": "Two curves; the naive one is wider.", "caption": "The naive law is too wide."}
@@ -75,17 +75,34 @@ def test_a_row_whose_picture_is_gone_is_dropped(folder, shown):
     (folder / "05-demo.png").unlink()
     lab.save_figure(drawing(), "05-renamed", **TEXTS)
     assert list(figures.read_manifest(folder)) == ["05-renamed"]
+    assert not list(folder.glob("05-demo*"))
 
 
-def test_the_index_shows_every_figure(folder, shown):
-    alt = 'a "quoted" text with <tags> & signs'
-    lab.save_figure(drawing(), "05-demo", title="A demo", params={"alpha": 0.5}, alt=alt, caption="So it is.")
-    page = (folder / "README.md").read_text()
-    assert "## A demo" in page and "So it is." in page and "CC BY 4.0" in page
-    assert 'alt="a &quot;quoted&quot; text with &lt;tags&gt; &amp; signs"' in page
-    assert "alpha = 0.5, seed = 4" in page
-    for target in re.findall(r'src(?:set)?="([^"]+)"', page) + re.findall(r"\]\((05[^)]+)\)", page):
-        assert (folder / target).is_file()
+def test_a_figure_in_frames_is_written_frame_by_frame_and_old_files_go(folder, shown):
+    def staged(last: int):
+        def draw():
+            figure, artists = demo.view().build(**demo.view().parameters())
+            reveal(2, artists["naive"])
+            reveal(last, artists["vc"])
+            return figure
+
+        return draw
+
+    lab.save_figure(staged(last=3), "05-demo", **TEXTS)
+    names = ["05-demo-frame-1.png", "05-demo-frame-2.png", "05-demo.png"]
+    row = figures.read_manifest(folder)["05-demo"]
+    assert row["frames"] == names
+    files = {path.name for path in folder.iterdir()} - {"README.md", "manifest.json"}
+    dark = {name.replace(".png", "-dark.png") for name in names}
+    assert files == set(row["files"]) == {*names, *dark, "05-demo.svg", "05-demo-dark.svg"}
+    assert len({(folder / name).read_bytes() for name in files}) == len(files), "no two are the same"
+    lab.save_figure(staged(last=2), "05-demo", **TEXTS)
+    row = figures.read_manifest(folder)["05-demo"]
+    assert row["frames"] == ["05-demo-frame-1.png", "05-demo.png"]
+    assert {path.name for path in folder.iterdir()} - {"README.md", "manifest.json"} == set(row["files"])
+    lab.save_figure(drawing(), "05-demo", **TEXTS)
+    assert "frames" not in figures.read_manifest(folder)["05-demo"]
+    assert not list(folder.glob("*frame*"))
 
 
 def test_before_start_it_says_what_to_do():
@@ -94,10 +111,16 @@ def test_before_start_it_says_what_to_do():
 
 
 @pytest.mark.parametrize(
-    "identifier", ["figure-1", "5-figure", "05-Figure", "05_figure", "05-", "../05-x", "05-a--b", "06-x", "05-x-dark"]
+    "identifier", ["figure-1", "5-figure", "05-Figure", "05_figure", "05-", "../05-x", "05-a--b", "06-x"]
 )
 def test_a_bad_identifier(folder, identifier):
     with pytest.raises(ValueError, match="use the notebook's number and a name, as 05-law-1"):
+        lab.save_figure(drawing(), identifier, **TEXTS)
+
+
+@pytest.mark.parametrize("identifier", ["05-x-dark", "05-x-frame-12"])
+def test_an_identifier_that_another_figure_s_files_could_have(folder, identifier):
+    with pytest.raises(ValueError, match="endings as -dark and -frame-1 are for the files"):
         lab.save_figure(drawing(), identifier, **TEXTS)
 
 

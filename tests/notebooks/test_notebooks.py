@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from lpsgld import batch
+from lpsgld.batch import figures
 from lpsgld.batch import notebook as notebooks
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -92,6 +93,42 @@ def test_every_figure_is_a_slide_with_a_caption_and_an_alternative_text(smoke):
             with Image.open(out / "figures" / name) as image:
                 assert image.size == (1920, 1080)
         assert len(row["caption"]) > 20 and len(row["alt"]) > 20
+
+
+def test_the_command_figures_knows_every_figure(smoke):
+    """It reads them in the notebooks' sources; what is drawn must be found there, and what is found must be drawn."""
+    out, _ = smoke
+    manifest = json.loads((out / "figures" / "manifest.json").read_text())["figures"]
+    assert figures.catalogue(FOLDER) == {identifier: row["notebook"] for identifier, row in manifest.items()}
+
+
+def test_six_figures_or_more_are_built_up_step_by_step(smoke):
+    out, _ = smoke
+    manifest = json.loads((out / "figures" / "manifest.json").read_text())["figures"]
+    staged = {identifier: row["frames"] for identifier, row in manifest.items() if "frames" in row}
+    assert len(staged) >= 6
+    for names in staged.values():
+        assert 2 <= len(names) <= 4
+        for ending in (".png", "-dark.png"):
+            frames = {(out / "figures" / name.replace(".png", ending)).read_bytes() for name in names}
+            assert len(frames) == len(names), "each frame adds something"
+
+
+def test_vector_graphics_stay_small(smoke):
+    """What a browser or a slide program opens at once; dense curves are thinned or rasterized."""
+    out, _ = smoke
+    sizes = {path.name: path.stat().st_size for path in (out / "figures").glob("*.svg")}
+    assert max(sizes.values()) < 250_000, sizes
+
+
+def test_a_notebook_that_runs_again_draws_the_same_bytes(smoke, tmp_path):
+    out, _ = smoke
+    (result,) = batch.run(["02"], profile="smoke", out=tmp_path)
+    assert result.status == "passed", result.reason
+    first, second = (
+        {path.name: path.read_bytes() for path in (folder / "figures").glob("02-*")} for folder in (out, tmp_path)
+    )
+    assert len(first) >= 16 and first == second
 
 
 def test_the_readme_shows_figures_that_exist_and_names_every_notebook():
