@@ -140,7 +140,7 @@ def _check(identifier: str, notebook: str, alt: str, caption: str) -> None:
     if not re.fullmatch(rf"{number}(-[a-z0-9]+)+", identifier):
         raise ValueError(f"figure identifier {identifier!r}: use the notebook's number and a name, as {number}-law-1")
     if re.search(r"-dark$|-frame-\d+$", identifier):
-        raise ValueError(f"figure identifier {identifier!r}: endings as -dark and -frame-1 are for the files of figures")
+        raise ValueError(f"figure identifier {identifier!r}: choose another name, -dark and -frame-1 end file names")
     if not alt.strip() or not caption.strip():
         raise ValueError(f"figure {identifier}: a slide needs an alt text and a caption")
 

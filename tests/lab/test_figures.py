@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from lpsgld import lab
-from lpsgld.lab import figures, session
+from lpsgld.lab import figures, session, style
 from lpsgld.lab.frames import reveal
 from tests.lab import demo
 
@@ -58,6 +58,15 @@ def test_the_same_figure_gives_the_same_bytes(folder, shown):
     assert "The naive one" not in svg and "the naive one is wider" in svg  # the alt text, as description
     lab.save_figure(drawing(seed=1), "05-demo", **TEXTS)
     assert (folder / "05-demo.png").read_bytes() != first["05-demo.png"]
+
+
+def test_sliders_stay_light_while_figures_are_saved_dark(folder, shown):
+    panel = lab.Panel(demo.view())
+    before = panel.image.value
+    lab.save_figure(drawing(), "05-demo", **TEXTS)
+    panel.draw()
+    assert panel.image.value == before == style.png(demo.view().figure())
+    assert style.color("target") == "#000000"
 
 
 def test_notebooks_keep_each_others_rows(folder, shown):
@@ -120,7 +129,7 @@ def test_a_bad_identifier(folder, identifier):
 
 @pytest.mark.parametrize("identifier", ["05-x-dark", "05-x-frame-12"])
 def test_an_identifier_that_another_figure_s_files_could_have(folder, identifier):
-    with pytest.raises(ValueError, match="endings as -dark and -frame-1 are for the files"):
+    with pytest.raises(ValueError, match="choose another name, -dark and -frame-1 end file names"):
         lab.save_figure(drawing(), identifier, **TEXTS)
 
 
