@@ -93,6 +93,7 @@ def test_every_figure_is_a_slide_with_a_caption_and_an_alternative_text(smoke):
             with Image.open(out / "figures" / name) as image:
                 assert image.size == (1920, 1080)
         assert len(row["caption"]) > 20 and len(row["alt"]) > 20
+        assert not re.search(r"\b(black|white)\b", row["caption"] + row["alt"]), "true in one theme"
 
 
 def test_the_command_figures_knows_every_figure(smoke):
