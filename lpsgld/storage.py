@@ -73,11 +73,11 @@ def pack(x: Tensor, fmt: Format) -> Packed:
             "round the tensor with lpsgld.quantize first"
         )
     if isinstance(fmt, FloatingPoint):
-        return Packed(fmt, _float_codes(x, units, fmt).to(_integer_type(1 + fmt.exp + fmt.man)))
+        return Packed(fmt, _float_codes(x, units, fmt).to(integer_type(1 + fmt.exp + fmt.man)))
     limit = 2.0 ** (fmt.wl - 1)
     if not bool((units.abs() <= limit).all()):  # only an unclamped format gets here
         raise StorageError(f"the tensor holds a value beyond the {fmt.wl} bits of {formats.name(fmt)}")
-    codes = units.to(_integer_type(fmt.wl))
+    codes = units.to(integer_type(fmt.wl))
     return Packed(fmt, codes, _gap_exponents(g.gap) if isinstance(fmt, BlockFloatingPoint) else None)
 
 
@@ -97,7 +97,8 @@ def unpack(packed: Packed) -> Tensor:
     return torch.ldexp(codes.double(), packed.exponents.int().reshape(shape)).float()
 
 
-def _integer_type(bits: int) -> torch.dtype:
+def integer_type(bits: int) -> torch.dtype:
+    """The smallest integers that hold codes of so many bits."""
     return torch.int8 if bits <= 8 else torch.int16 if bits <= 16 else torch.int32
 
 

@@ -83,7 +83,7 @@ class _Trainer:
         self.schedule = self.recipe.schedule_function()
         with self._seeded(epoch=0):
             self.model = self.recipe.build_model(dataset.image_shape, len(dataset.classes)).to(device)
-            self.optimizer = _optimizer(self.recipe, self.model, len(self.labels))
+            self.optimizer = make_optimizer(self.recipe, self.model, len(self.labels))
         self.epochs_done = 0
         if runs.checkpoint_path(run.path).exists():
             self._restore()
@@ -190,7 +190,8 @@ class _Trainer:
         return seeded(self.device, self.recipe.seed, self.run.chain, epoch)
 
 
-def _optimizer(recipe: Recipe, model: torch.nn.Module, num_data: int) -> SGLD:
+def make_optimizer(recipe: Recipe, model: torch.nn.Module, num_data: int) -> SGLD:
+    """The recipe's optimizer for that network. It rounds the weights onto their grid."""
     return SGLD(
         model.named_parameters(),
         recipe.lr,

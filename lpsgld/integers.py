@@ -1,0 +1,74 @@
+"""Products of 8-bit codes: integers in, integers out, as hardware multiplies them.
+
+A matrix on an 8-bit grid is integer codes times a power of two for each row. So a product of two of them is a product
+of integers, summed in 32 bits, times powers of two. torch offers it as `torch._int_mm` (a private name, and no
+convolution); everywhere else this library simulates, with float32 tensors that happen to lie on a grid.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from qtorch import BlockFloatingPoint, FixedPoint
+from torch import Tensor
+
+from lpsgld import formats
+from lpsgld.formats import FormatError
+from lpsgld.storage import Packed
+
+LONGEST_EXACT = (2**24 - 1) // 127**2  # terms of 8-bit block codes whose sum float32 holds whatever they are: 1040
+
+
+class NoIntegerProduct(RuntimeError):
+    """This torch, or this device, has no int8 matrix product that can be relied on."""
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """The matrix product of int8 matrices, summed in int32: exact below 131,072 terms. Not `a @ b`, which wraps at 8 bits.
+
+    Raises NoIntegerProduct with the reason where there is none.
+    """
+    if reason := missing(a.device.type):
+        raise NoIntegerProduct(reason)
+    return torch._int_mm(a, b)
+
+
+@cache
+def missing(device: str = "cpu") -> str:
+    """Why there is no exact int8 product on that device; empty if there is one. Tried with the most extreme codes."""
+    a = torch.full((32, 64), -128, dtype=torch.int8, device=device)
+    a[1::2] = 127
+    if not hasattr(torch, "_int_mm"):
+        return f"torch {torch.__version__} has no _int_mm"
+    try:
+        found = torch._int_mm(a, a.T.contiguous())
+    except (RuntimeError, NotImplementedError) as error:
+        return f"torch._int_mm does not work on {device}: {str(error).splitlines()[0]}"
+    wide = a.cpu().double()
+    if found.dtype == torch.int32 and torch.equal(found.cpu().double(), wide @ wide.T):
+        return ""
+    return f"torch._int_mm is not exact on {device}"
+
+
+def linear(x: Packed, weight: Packed) -> Tensor:
+    """x @ weight.T in float32, computed from the codes alone: int8 products, int32 sums, one scale for each result.
+
+    x: [N, K], weight: [M, K], both in 8 bits or fewer, fixed or block formats with one gap for each row or for all
+    (fixed(W,F), block(W,0), block(W,-1)). Raises FormatError for other formats, NoIntegerProduct.
+    """
+    sums = product(x.codes, weight.codes.T.contiguous())
+    return torch.ldexp(sums.double(), _row_exponents(x)[:, None] + _row_exponents(weight)).float()
+
+
+def _row_exponents(packed: Packed) -> Tensor:
+    """log2 of the gap of each row, int32 [rows]."""
+    fmt, codes = packed.fmt, packed.codes
+    if codes.dtype == torch.int8 and isinstance(fmt, FixedPoint):
+        return torch.full((len(codes),), -fmt.fl, dtype=torch.int32, device=codes.device)
+    if codes.dtype == torch.int8 and isinstance(fmt, BlockFloatingPoint) and fmt.dim <= 0:
+        return packed.exponents.int().expand(len(codes))
+    raise FormatError(
+        f"{formats.name(fmt)} has no 8-bit codes with one gap a row: "
+        "use fixed(W,F), block(W,0) or block(W,-1) with W ≤ 8"
+    )
