@@ -1,33 +1,16 @@
-"""Fair timing on a busy machine, and the table that it ends in."""
+"""The fastest of several rounds, and the table that it ends in."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
+from lpsgld.timing import rounds
 
 
 def interleaved(cases: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
-    """The shortest time of each case in seconds, over rounds that run every case once, after one round of warming up.
-
-    Whatever else the machine does slows all cases of a round alike, and the minimum shows the machine at rest.
-    """
-    best = dict.fromkeys(cases, float("inf"))
-    for repetition in range(repetitions + 1):
-        for name, case in cases.items():
-            started = time.perf_counter()
-            case()
-            _wait()
-            if repetition > 0:
-                best[name] = min(best[name], time.perf_counter() - started)
-    return best
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    """The shortest time of each case in seconds, over rounds that run every case once, after one round of warming up."""
+    return {name: min(seconds) for name, seconds in rounds(cases, repetitions).items()}
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class NoIntegerProduct(RuntimeError):
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """The matrix product of int8 matrices, summed in int32: exact below 131,072 terms. Not `a @ b`, which wraps at 8 bits.
+    """The matrix product of int8 matrices, summed in int32: exact below 131,072 terms. `a @ b` wraps at 8 bits.
 
     Raises NoIntegerProduct with the reason where there is none.
     """

@@ -33,9 +33,9 @@ _WIDTHS, _BATCHES = (4, 8, 12), (2, 3)  # small networks that tell how counts gr
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of each part. `copy` is the accumulator in full precision beside low-precision weights; `activations` is all
-    that the forward pass keeps for the backward pass; `samples` are the posterior samples. SGLD keeps nothing else:
-    it has no momentum, and its noise is drawn and dropped."""
+    """Bytes of each part. copy: the accumulator in full precision, beside low-precision weights. activations: all that
+    the forward pass keeps for the backward pass. samples: the posterior samples. SGLD keeps nothing else: it has no
+    momentum, and its noise is drawn and dropped."""
 
     weights: int
     copy: int
@@ -147,7 +147,7 @@ def _place(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-# ---- small networks tell of large ones --------------------------------------------------------------------------------
+# ---- small networks tell of large ones -------------------------------------------------------------------------------
 
 
 def small_counts(

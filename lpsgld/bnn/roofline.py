@@ -18,15 +18,17 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from lpsgld.bnn.costs import CIFAR, extrapolated, small_counts
-from lpsgld.bnn.recipes import Recipe
 
 _UPDATE = "update"
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine does at best. bandwidth: bytes a second, to and from memory together. float32, int8: operations a
-    second of a matrix product (a multiplication and an addition are two); int8 is None where there is no such product."""
+    """What a machine does at best.
+
+    bandwidth: bytes a second, to and from memory together. float32, int8: operations a second of a matrix product, in
+    which a multiplication and an addition are two; int8 is None where there is no such product.
+    """
 
     name: str
     bandwidth: float
