@@ -9,7 +9,7 @@ from lpsgld.timing import rounds
 
 
 def interleaved(cases: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
-    """The shortest time of each case in seconds, over rounds that run every case once, after one round of warming up."""
+    """The shortest time of each case in seconds, over rounds that run every case once, after one to warm up."""
     return {name: min(seconds) for name, seconds in rounds(cases, repetitions).items()}
 
 

@@ -57,8 +57,8 @@ def linear(x: Packed, weight: Packed) -> Tensor:
     x: [N, K], weight: [M, K], both in 8 bits or fewer, fixed or block formats with one gap for each row or for all
     (fixed(W,F), block(W,0), block(W,-1)). Raises FormatError for other formats, NoIntegerProduct.
     """
-    sums = product(x.codes, weight.codes.T.contiguous())
-    return torch.ldexp(sums.double(), _row_exponents(x)[:, None] + _row_exponents(weight)).float()
+    exponents = _row_exponents(x)[:, None] + _row_exponents(weight)
+    return torch.ldexp(product(x.codes, weight.codes.T.contiguous()).double(), exponents).float()
 
 
 def _row_exponents(packed: Packed) -> Tensor:

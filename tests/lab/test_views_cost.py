@@ -1,0 +1,74 @@
+"""The views of notebook 10: all corners of their controls, and that they draw what the library counts."""
+
+import numpy as np
+import pytest
+
+from lpsgld.bnn import costs, roofline
+from lpsgld.bnn.roofline import Machine
+from lpsgld.lab.checking import check_view
+from lpsgld.lab.style import png
+from lpsgld.lab.views import cost as views
+
+LAPTOP = Machine("made up", bandwidth=1e10, float32=5e10, int8=2e11)
+NO_INT8 = Machine("made up", bandwidth=1e10, float32=5e10)
+
+
+@pytest.mark.parametrize("view", [views.memory, views.roofline_of(LAPTOP)], ids=lambda view: view.name)
+def test_all_corners(view):
+    report = check_view(view)
+    assert report.median < 2.0, "a slider lags: 0.1 s is the goal, 2 s leaves room for a busy machine"
+
+
+def test_bars_are_as_long_as_the_memory_of_each_part():
+    figure, artists = views.memory.build(**views.memory.parameters(width=16, batch=32, samples=5))
+    for row, (recipe, simulated) in enumerate(views.CASES.values()):
+        recipe = recipe.override(width=16, batch_size=32, samples=5)
+        counted = costs.memory(recipe, simulated=simulated)
+        end = 0.0
+        for part in ("weights", "copy", "gradients", "activations", "samples"):
+            bar = artists[part][row]
+            assert bar.get_x() == pytest.approx(end)
+            assert bar.get_width() == pytest.approx(getattr(counted, part) / 1e6)
+            end += bar.get_width()
+        assert artists["totals"][row].get_text() == f"{counted.total / 1e6:.3g} MB"
+
+
+def test_a_copy_makes_8_bit_weights_larger_than_32_bit_weights():
+    wide, copied = (views.case(name, 64, 128) for name in ("32 bits", "8 bits in hardware,\n32-bit copy kept"))
+    assert wide.weights < copied.weights + copied.copy < 1.26 * wide.weights
+
+
+@pytest.mark.parametrize("bits", [8, 32])
+@pytest.mark.parametrize("machine", [LAPTOP, NO_INT8, roofline.H100], ids=["laptop", "no int8", "H100"])
+def test_the_parts_of_a_step_add_up_to_its_bound(machine, bits):
+    work = roofline.step("resnet18", 16, 8)
+    assert sum(views.split(work, machine, bits).values()) == pytest.approx(work.seconds(machine, bits).sum())
+
+
+def test_products_lie_under_their_roof():
+    view = views.roofline_of(LAPTOP)
+    _, artists = view.build(**view.parameters(width=8, batch=1))
+    for bits in (8, 32):
+        intensity, reached = artists[f"products {bits}"].get_data()
+        roof = np.minimum(LAPTOP.rate(bits), intensity * LAPTOP.bandwidth) / 1e9
+        assert len(reached) == 20 + 1 + 20 + 2, "20 convolutions, each with one backward; a linear layer with two"
+        assert np.allclose(reached, roof)
+
+
+def test_a_machine_without_int8_products_is_said_to_have_none():
+    view = views.roofline_of(NO_INT8)
+    figure, artists = view.build(**view.parameters())
+    assert [label.get_text() for label in artists["bars"].get_xticklabels()][1] == "8 bits (no int8 product)"
+    assert np.array_equal(artists["roof 8"].get_ydata(), artists["roof 32"].get_ydata())
+
+
+def test_pictures_of_measurements_show_what_was_measured():
+    counted = views.case("8 bits,\nsimulated here", 16, 32)
+    found = {"weights": 3e6, "copy": 1e6, "activations": 5e7, "gradients": 4e6}
+    figure = views.measured_memory(counted, found, "made up")
+    heights = [bar.get_height() for bar in figure.axes[0].patches]
+    assert heights[4:] == [3, 1, 50, 4] and heights[2] == pytest.approx(counted.activations / 1e6)
+    seconds = {"a": {"pass": [0.1, 0.2, 0.9], "update": [0.01, 0.02, 0.03]}, "b": {"pass": [1.0], "update": [0.5]}}
+    figure = views.step_times({"a": seconds["a"]}, "made up")
+    assert [bar.get_width() for bar in figure.axes[0].patches] == pytest.approx([200, 20])
+    assert len(png(views.step_times({"b": seconds["b"]}, "made up"))) > 10_000
