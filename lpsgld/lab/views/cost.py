@@ -132,7 +132,7 @@ def roofline_of(machine: Machine) -> View:
 
     def build(machine, width, batch):
         figure, (ax, bars) = new_figure(
-            1, 2, title="A training step under the roofline", width_ratios=(3, 2), wspace=0.25, left=0.08, top=0.8
+            1, 2, title="A training step under the roofline", width_ratios=(3, 2), wspace=0.25, left=0.095, top=0.8
         )
         artists = {"axes": ax, "bars": bars}
         artists["totals"] = [bars.text(row, 0, "", ha="center", va="bottom") for row in (0, 1)]
@@ -144,7 +144,7 @@ def roofline_of(machine: Machine) -> View:
             look = dict(color=color(who), edgecolor=paper(), hatch=hatch, linewidth=0)
             artists[bound] = bars.bar((0, 1), (1, 1), 0.6, label=label, **look)
         ax.set(xscale="log", yscale="log", xlim=(_INTENSITIES[0], 3e4))
-        ax.set(xlabel="arithmetic intensity, operations a byte")
+        ax.set(xlabel="arithmetic intensity, operations a byte", ylabel="billion operations a second")
         ax.minorticks_off()
         ax.legend(loc="upper left", title="matrix products in")
         bars.set_xticks((0, 1), ("32 bits", "8 bits"))
@@ -164,7 +164,7 @@ def roofline_of(machine: Machine) -> View:
             artists[f"products {bits}"].set_data(intensity, reached / 1e9)
         top = max(chosen.rate(32), chosen.rate(8)) / 1e9
         artists["axes"].set_ylim(_INTENSITIES[0] * chosen.bandwidth / 1e9, 4 * top)
-        artists["axes"].set_title("billion operations a second, at best")
+        artists["axes"].set_title(f"{machine}: width {width}, batch {batch}")
         spent = [split(work, chosen, bits) for bits in (32, 8)]
         totals = np.array([sum(seconds.values()) for seconds in spent])
         unit, scale = ("s", 1) if totals[0] >= 1 else ("ms", 1e-3) if totals[0] >= 1e-3 else ("µs", 1e-6)

@@ -1,0 +1,50 @@
+"""What README.md, CONTRIBUTING.md and CITATION.cff name exists, and says the same as the package."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import lpsgld
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("lpsgld", "notebooks", "tests", "benchmarks")
+ENDINGS = ("py", "ipynb", "yaml", "yml", "toml", "md", "txt", "cff")
+GIVEN_BY_THE_READER = {"out.ipynb", "NN_name.ipynb"}
+
+
+def named_paths(text: str) -> set[str]:
+    """Links within the repository, paths that begin with one of its folders, and names of files in backquotes."""
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", text)
+    paths = re.findall(rf"(?<![\w/.-])(?:{'|'.join(FOLDERS)})/[\w./-]*\w/?", text)
+    files = re.findall(rf"[\w./-]+\.(?:{'|'.join(ENDINGS)})\b", " ".join(re.findall(r"`([^`\n]+)`", text)))
+    return {path.rstrip("/") for path in (*links, *paths, *files)} - GIVEN_BY_THE_READER
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_every_path_that_is_named_exists(name):
+    paths = named_paths((ROOT / name).read_text(encoding="utf-8"))
+    missing = [path for path in sorted(paths) if not (ROOT / path).exists() and not (ROOT / "lpsgld" / path).exists()]
+    assert len(paths) > 10 and not missing
+
+
+def test_a_path_that_is_missing_would_be_found():
+    text = "See `gone.py`, [this](lost.md), tests/nowhere/test_it.py and [that](https://example.org/x.md)."
+    assert named_paths(text) == {"gone.py", "lost.md", "tests/nowhere/test_it.py"}
+
+
+def test_the_citation_is_of_this_version_and_names_the_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert citation["cff-version"] == "1.2.0" and citation["type"] == "software"
+    assert citation["message"] and all("name" in author for author in citation["authors"])
+    assert citation["title"].startswith(project["name"])
+    assert (citation["version"], citation["license"]) == (lpsgld.__version__, project["license"])
+    assert citation["keywords"] == project["keywords"]
+    (paper,) = citation["references"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert paper["type"] == "conference-paper" and paper["year"] == 2022
+    assert [author["family-names"] for author in paper["authors"]] == ["Zhang", "Wilson", "De Sa"]
+    assert paper["url"] in readme
