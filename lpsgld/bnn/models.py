@@ -100,6 +100,21 @@ class MLP(nn.Module):
         return self.quant3(self.linear(self.quant2(F.relu(h))))
 
 
+class Projection(nn.Conv2d):
+    """A 1x1 convolution with a stride, as one without a stride of every stride-th pixel in each direction.
+
+    The same numbers: a 1x1 convolution looks at no other pixels. But torch 2.15's own, channels last on the CPU,
+    writes beyond its memory in the backward pass of a batch that its threads cannot share evenly.
+    """
+
+    def __init__(self, channels: int, width: int, stride: int):
+        super().__init__(channels, width, 1, bias=False)
+        self.step = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x[:, :, :: self.step, :: self.step])
+
+
 class Block(nn.Module):
     """Two 3x3 convolutions and a shortcut (He et al. 2016), rounded after each convolution and each ReLU.
 
@@ -116,7 +131,7 @@ class Block(nn.Module):
         self.quant3, self.quant4 = sites.quantizer(), sites.quantizer()
         self.shortcut = nn.Sequential()
         if stride != 1 or channels != width:
-            projection = nn.Conv2d(channels, width, 1, stride, bias=False)
+            projection = Projection(channels, width, stride)
             self.shortcut = nn.Sequential(projection, sites.input_quantizer(), nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,7 +1,11 @@
 """Networks: the right number of parameters, the right quantizer sites."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 import lpsgld
 from lpsgld import formats
@@ -65,6 +69,32 @@ def test_every_convolution_and_relu_on_the_main_path_is_rounded():
 def test_the_shortcut_is_left_alone_as_in_the_paper():
     model = models.build("resnet18", (3, 8, 8), 10, width=4, activation=BLOCK)
     assert not any(isinstance(m, Quantizer) for block in model.blocks for m in block.shortcut.modules())
+
+
+def test_a_projection_is_the_strided_convolution():
+    torch.manual_seed(0)
+    projection = models.Projection(5, 7, 2).double()
+    for size in (8, 9):
+        x = torch.randn(4, 5, size, size, dtype=torch.float64, requires_grad=True)
+        ours, theirs = projection(x), F.conv2d(x, projection.weight, stride=2)
+        torch.testing.assert_close(ours, theirs)
+        slopes = [torch.autograd.grad(y.square().sum(), [x, projection.weight]) for y in (ours, theirs)]
+        torch.testing.assert_close(*slopes)
+
+
+def test_batches_that_threads_cannot_share_evenly_do_not_corrupt_memory():
+    """torch's own strided convolution crashes on these (see `models.Projection`): hence a process of their own."""
+    code = """
+import torch
+from lpsgld.bnn import models
+torch.set_num_threads(2)
+for batch, width, size in ((3, 4, 32), (5, 8, 32), (29, 8, 16), (29, 4, 32)):
+    projection = models.Projection(width, 2 * width, 2).to(memory_format=torch.channels_last)
+    for _ in range(20):
+        x = torch.randn(batch, width, size, size).to(memory_format=torch.channels_last).requires_grad_()
+        projection(x).square().sum().backward()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_without_formats_the_sites_change_nothing():
