@@ -1,12 +1,14 @@
 """Stochastic gradient Langevin dynamics with low-precision weights, gradients and accumulators.
 
 `update` is one step of the sampler, the same function for a Gaussian in one dimension and for a ResNet; `SGLD` is the
-`torch.optim.Optimizer` that applies it to the parameters of a network.
+`torch.optim.Optimizer` that applies it to the parameters of a network: on the CPU to one after the other, piece by
+piece (`pieces.py`), on an accelerator and when compiled to a few stacks of them (`stacks.py`).
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from lpsgld import formats
 from lpsgld.formats import Format, whole_blocks_axis
 from lpsgld.pieces import pieces
 from lpsgld.rounding import quantize
+from lpsgld.stacks import Stacks
 from lpsgld.variance import vc_quantize
 
 Accumulator = Literal["full", "naive", "vc"]
@@ -53,6 +56,42 @@ def require_accumulator(accumulator: str) -> None:
         raise ValueError(f'the accumulator is {accumulator!r}, but must be "full", "naive" or "vc"')
 
 
+class _Setting(NamedTuple):
+    """What stays the same over the steps of a parameter group."""
+
+    temperature: float
+    num_data: int
+    weight_decay: float
+    weight: Format
+    grad: Format
+    accumulator: Accumulator
+
+
+def _step_tensor(p: Tensor, slope: Tensor, theta: Tensor, lr, setting: _Setting, generator) -> None:
+    """One step of θ and of p = Q_W(θ), both in place; they are one tensor where θ itself is on the grid."""
+    variance = 2 * lr * setting.temperature / setting.num_data
+    slope = quantize(slope, setting.grad, generator=generator)
+    if setting.weight_decay:
+        slope = slope + setting.weight_decay * theta
+    moved = update(theta, lr * slope, variance, setting.weight, setting.accumulator, generator)
+    if setting.accumulator == "full" and setting.weight is not None:
+        theta.copy_(moved)
+        moved = quantize(moved, setting.weight, generator=generator)
+    p.copy_(moved)
+
+
+def _step_stacks(tensors: list[tuple[Tensor, Tensor, Tensor]], lr, setting: _Setting, generator) -> None:
+    """`_step_tensor` for each (p, slope, theta): what is compiled as one program."""
+    for p, slope, theta in tensors:
+        _step_tensor(p, slope, theta, lr, setting, generator)
+
+
+def _fused(device: torch.device) -> Callable[..., None]:
+    # where it fuses loops, torch 2.15's C++ back end cannot compile a reduction that is followed by a write in place
+    options = {"max_fusion_size": 1} if device.type == "cpu" else None
+    return torch.compile(_step_stacks, fullgraph=True, dynamic=False, options=options)
+
+
 class NonFiniteGradient(FloatingPointError):
     """A gradient is NaN or infinite. `step` counts from 1; `parameter` is its name (or its index, if unnamed)."""
 
@@ -78,7 +117,8 @@ class SGLD(torch.optim.Optimizer):
 
     params: tensors, groups, or `model.named_parameters()`, whose names then appear in errors. lr: step size on the
     mean loss, a number or a 0-d tensor. weight, grad: number formats of weights and gradients, None for full precision.
-    generator: of the parameters' device; None is torch's default one. Not part of the state_dict.
+    generator: of the parameters' device; None is torch's default one. Not part of the state_dict. compile: fuse the
+    step of all parameters with `torch.compile`; the step size is data then, so that a schedule compiles nothing again.
 
     `step` raises NonFiniteGradient before any parameter changes. On an accelerator that check would stall every step:
     there it is only recorded, and `raise_if_nonfinite` (call it once an epoch) raises.
@@ -96,13 +136,19 @@ class SGLD(torch.optim.Optimizer):
         grad: Format = None,
         accumulator: Accumulator = "full",
         generator: torch.Generator | None = None,
+        compile: bool = False,
     ):
         require_accumulator(accumulator)
+        if compile and generator is not None:
+            raise ValueError("a compiled step draws from torch's default generator: set generator=None or compile=False")
         _require("lr", lr, positive=True)
         _require("num_data", num_data, positive=True)
         _require("temperature", temperature)
         _require("weight_decay", weight_decay)
         self.generator = generator
+        self._compiled = compile
+        self._stacked_step: Callable[..., None] | None = None
+        self._stacks: dict[int, Stacks] = {}  # of each group
         self._first_nonfinite: Tensor | None = None
         super().__init__(
             params,
@@ -141,28 +187,40 @@ class SGLD(torch.optim.Optimizer):
         for group in self.param_groups:
             group["steps"] += 1
         self._watch_gradients(self.param_groups[0]["steps"])
-        for group in self.param_groups:
-            weight, grad = formats.parse(group["weight"]), formats.parse(group["grad"])
-            variance = 2 * group["lr"] * group["temperature"] / group["num_data"]
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._step_parameter(p, group, variance, weight, grad)
+        for index, group in enumerate(self.param_groups):
+            setting = _Setting(
+                group["temperature"],
+                group["num_data"],
+                group["weight_decay"],
+                formats.parse(group["weight"]),
+                formats.parse(group["grad"]),
+                group["accumulator"],
+            )
+            params = [p for p in group["params"] if p.grad is not None]
+            if params and (self._compiled or params[0].device.type != "cpu"):
+                self._step_stacked(params, group["lr"], setting, index)
+            else:
+                self._step_in_pieces(params, group["lr"], setting)
         return loss
 
-    def _step_parameter(self, p: Tensor, group: dict, variance, weight: Format, grad: Format) -> None:
-        theta = self.state[p].get("theta", p) if p in self.state else p
-        for part in pieces(p, p.grad, theta, axis=whole_blocks_axis(weight, grad)):
-            self._step_piece(*part, group, variance, weight, grad)
+    def _step_in_pieces(self, params: list[Tensor], lr: float | Tensor, setting: _Setting) -> None:
+        axis = whole_blocks_axis(setting.weight, setting.grad)
+        for p in params:
+            theta = self.state[p].get("theta", p) if p in self.state else p
+            for part in pieces(p, p.grad, theta, axis=axis):
+                _step_tensor(*part, lr, setting, self.generator)
 
-    def _step_piece(self, p: Tensor, slope: Tensor, theta: Tensor, group: dict, variance, weight, grad) -> None:
-        slope = quantize(slope, grad, generator=self.generator)
-        if group["weight_decay"]:
-            slope = slope + group["weight_decay"] * theta
-        moved = update(theta, group["lr"] * slope, variance, weight, group["accumulator"], self.generator)
-        if group["accumulator"] == "full" and weight is not None:
-            theta.copy_(moved)
-            moved = quantize(moved, weight, generator=self.generator)
-        p.copy_(moved)
+    def _step_stacked(self, params: list[Tensor], lr: float | Tensor, setting: _Setting, group: int) -> None:
+        states = [self.state.get(p, {}) for p in params]
+        current = self._stacks.get(group)
+        if current is None or not current.are_of(params, states):
+            axis = whole_blocks_axis(setting.weight, setting.grad)
+            current = self._stacks[group] = Stacks(params, states, axis)
+        if self._compiled and not isinstance(lr, Tensor):
+            lr = torch.full((), lr, device=params[0].device)
+        if self._stacked_step is None:
+            self._stacked_step = _fused(params[0].device) if self._compiled else _step_stacks
+        self._stacked_step(current.tensors(), lr, setting, self.generator)
 
     def raise_if_nonfinite(self) -> None:
         """Raises NonFiniteGradient for the first step since the last call that met one. Waits for the device."""
