@@ -66,6 +66,13 @@ class _Setting(NamedTuple):
     grad: Format
     accumulator: Accumulator
 
+    @classmethod
+    def of(cls, group: dict) -> _Setting:
+        return cls(*(formats.parse(group[f]) if f in ("weight", "grad") else group[f] for f in cls._fields))
+
+    def whole_blocks_axis(self) -> int | None:
+        return whole_blocks_axis(self.weight, self.grad)
+
 
 def _step_tensor(p: Tensor, slope: Tensor, theta: Tensor, lr, setting: _Setting, generator) -> None:
     """One step of θ and of p = Q_W(θ), both in place; they are one tensor where θ itself is on the grid."""
@@ -140,7 +147,7 @@ class SGLD(torch.optim.Optimizer):
     ):
         require_accumulator(accumulator)
         if compile and generator is not None:
-            raise ValueError("a compiled step draws from torch's default generator: set generator=None or compile=False")
+            raise ValueError("a compiled step draws from torch's default generator: set generator=None")
         _require("lr", lr, positive=True)
         _require("num_data", num_data, positive=True)
         _require("temperature", temperature)
@@ -188,14 +195,7 @@ class SGLD(torch.optim.Optimizer):
             group["steps"] += 1
         self._watch_gradients(self.param_groups[0]["steps"])
         for index, group in enumerate(self.param_groups):
-            setting = _Setting(
-                group["temperature"],
-                group["num_data"],
-                group["weight_decay"],
-                formats.parse(group["weight"]),
-                formats.parse(group["grad"]),
-                group["accumulator"],
-            )
+            setting = _Setting.of(group)
             params = [p for p in group["params"] if p.grad is not None]
             if params and (self._compiled or params[0].device.type != "cpu"):
                 self._step_stacked(params, group["lr"], setting, index)
@@ -204,18 +204,16 @@ class SGLD(torch.optim.Optimizer):
         return loss
 
     def _step_in_pieces(self, params: list[Tensor], lr: float | Tensor, setting: _Setting) -> None:
-        axis = whole_blocks_axis(setting.weight, setting.grad)
         for p in params:
             theta = self.state[p].get("theta", p) if p in self.state else p
-            for part in pieces(p, p.grad, theta, axis=axis):
+            for part in pieces(p, p.grad, theta, axis=setting.whole_blocks_axis()):
                 _step_tensor(*part, lr, setting, self.generator)
 
     def _step_stacked(self, params: list[Tensor], lr: float | Tensor, setting: _Setting, group: int) -> None:
         states = [self.state.get(p, {}) for p in params]
         current = self._stacks.get(group)
         if current is None or not current.are_of(params, states):
-            axis = whole_blocks_axis(setting.weight, setting.grad)
-            current = self._stacks[group] = Stacks(params, states, axis)
+            current = self._stacks[group] = Stacks(params, states, setting.whole_blocks_axis())
         if self._compiled and not isinstance(lr, Tensor):
             lr = torch.full((), lr, device=params[0].device)
         if self._stacked_step is None:

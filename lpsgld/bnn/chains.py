@@ -39,6 +39,7 @@ def train_chains(
     device: str = "auto",
     progress: bool = True,
     cache: str | Path | None = None,
+    **more: Any,
 ) -> Run:
     """Train this process's chain, as `training.train` does, into `out`/chain-RANK. Returns when all chains have ended.
 
@@ -53,7 +54,7 @@ def train_chains(
         rank = dist.get_rank()
         if dataset is None:
             dataset = _load_in_turn(recipe, cache)
-        options: dict[str, Any] = {"device": _own_device(device), "progress": progress and rank == 0}
+        options: dict[str, Any] = {"device": _own_device(device), "progress": progress and rank == 0} | more
         try:
             run = train(recipe, out / f"chain-{rank}", dataset=dataset, subset=subset, chain=rank, **options)
         except Exception:

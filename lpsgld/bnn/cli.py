@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lpsgld.bnn import chains, datasets, ensemble, recipes, records, runs, training
+from lpsgld.bnn.compiling import CompileError
 from lpsgld.bnn.datasets import DatasetError
 from lpsgld.bnn.devices import DeviceError
 from lpsgld.bnn.recipes import Recipe, RecipeError
@@ -19,7 +20,7 @@ from lpsgld.bnn.runs import RunError
 from lpsgld.bnn.training import TrainingDiverged
 from lpsgld.storage import StorageError
 
-ERRORS = (RecipeError, DatasetError, DeviceError, RunError, StorageError, TrainingDiverged)
+ERRORS = (RecipeError, DatasetError, DeviceError, CompileError, RunError, StorageError, TrainingDiverged)
 
 _DATASETS = f"{', '.join(datasets.NAMES)}, or {datasets.FOLDER}PATH (images in train/<class>/ and test/<class>/)"
 
@@ -47,6 +48,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         "--subset", type=int, nargs=2, metavar=("TRAIN", "TEST"), help="use only so many images, a fixed random choice"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_speed(parser)
     _add_device_and_cache(parser)
 
 
@@ -58,12 +60,16 @@ def train_command(options: argparse.Namespace) -> int:
     recipe = _recipe(options.recipe).override(**fields)
     function = chains.train_chains if chains.under_torchrun() else training.train
     choices = dict(subset=options.subset, device=options.device, progress=not options.quiet, cache=options.cache)
-    run = function(recipe, options.out, **choices)
+    run = function(recipe, options.out, **choices, **_speed(options))
     last = run.history[-1]
     print(
         f"{run.path}: {len(run.history)} epochs, posterior samples: {len(run.samples)}, "
-        f"test error of the last epoch {last['test_error']:.2%}\nnext: lpsgld evaluate {options.out}"
+        f"test error of the last epoch {last['test_error']:.2%}"
     )
+    if run.finished:
+        print(f"next: lpsgld evaluate {options.out}")
+    else:
+        print(f"stopped at the time limit; {recipe.epochs - len(run.history)} epochs to go: give the same command again")
     return 0
 
 
@@ -137,6 +143,26 @@ def recipes_command(options: argparse.Namespace) -> int:
         )
         print("\nT = 0 is SGD. `lpsgld recipes NAME` shows every field.")
     return 0
+
+
+_SWITCH = {"auto": "auto", "yes": True, "no": False}
+
+
+def _add_speed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--compile", choices=_SWITCH, default="auto", help="the training step (auto: on a GPU whose compiler works)"
+    )
+    parser.add_argument(
+        "--tf32", choices=_SWITCH, default="auto", help="in convolutions on a GPU (auto: where products are exact)"
+    )
+    parser.add_argument(
+        "--time-limit", type=float, metavar="S", help="stop after an epoch's end within S seconds, to go on later"
+    )
+
+
+def _speed(options: argparse.Namespace) -> dict[str, Any]:
+    choices = {name: _SWITCH[getattr(options, name)] for name in ("compile", "tf32")}
+    return choices | {"time_limit": options.time_limit}
 
 
 def _add_device_and_cache(parser: argparse.ArgumentParser) -> None:

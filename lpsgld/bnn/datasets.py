@@ -84,9 +84,9 @@ class Dataset:
         return Dataset(self.name, *parts, self.classes, self.mean, self.std, self.pad, self.flip)
 
 
-def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """(x/255 - mean)/std of uint8 images [N, C, H, W], in float32."""
-    m, s = (torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (mean, std))
+def normalize(images: Tensor, mean: Tensor | tuple[float, ...], std: Tensor | tuple[float, ...]) -> Tensor:
+    """(x/255 - mean)/std of uint8 images [N, C, H, W], in float32. Tensors on the images' device save a copy to it."""
+    m, s = (torch.as_tensor(v, device=images.device).view(1, -1, 1, 1) for v in (mean, std))
     return images.float() * (1 / (255 * s)) - m / s
 
 

@@ -24,7 +24,7 @@ from lpsgld.bnn.costs import CIFAR
 from lpsgld.bnn.devices import device_name, pick_device, seeded
 from lpsgld.bnn.recipes import Recipe
 from lpsgld.bnn.roofline import Machine
-from lpsgld.bnn.training import make_optimizer
+from lpsgld.bnn.stepping import make_optimizer
 from lpsgld.storage import save_sample
 
 ImageShape = tuple[int, int, int]

@@ -52,7 +52,8 @@ def test_a_run_leaves_what_it_promises(finished, digits):
     assert [row["sampled"] for row in finished.history] == [False] * 3 + [True] * 3
     assert finished.history[0]["step_size"] == 0.5 and finished.history[-1]["step_size"] == pytest.approx(0.005)
     assert finished.dataset["fingerprint"] == digits.fingerprint and finished.dataset["train"] == 500
-    assert {"lpsgld", "torch", "python", "platform", "device", "started"} == set(finished.provenance)
+    about = {"lpsgld", "torch", "python", "platform", "device", "started", "compiled", "tf32"}
+    assert about == set(finished.provenance) and not finished.provenance["compiled"]
     assert Run.open(finished.path) == finished
 
 
