@@ -149,6 +149,12 @@ COMMANDS = (
     Command("figures", "draw figures for slides again, by running their notebooks", _add_figures_arguments, _figures),
     Command("train", "train a recipe and keep samples", cli.add_train_arguments, _of_networks(cli.train_command)),
     Command("evaluate", "score a run's ensemble", cli.add_evaluate_arguments, _of_networks(cli.evaluate_command)),
+    Command(
+        "reproduce",
+        "train and record the paper's table",
+        cli.add_reproduce_arguments,
+        _of_networks(cli.reproduce_command),
+    ),
     Command("recipes", "show the recipes", cli.add_recipes_arguments, _of_networks(cli.recipes_command)),
 )
 

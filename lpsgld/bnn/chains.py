@@ -35,16 +35,16 @@ def train_chains(
     out: str | Path,
     *,
     dataset: Dataset | None = None,
-    subset: tuple[int, int] | None = None,
     device: str = "auto",
     progress: bool = True,
     cache: str | Path | None = None,
-    **more: Any,
+    **options: Any,
 ) -> Run:
     """Train this process's chain, as `training.train` does, into `out`/chain-RANK. Returns when all chains have ended.
 
-    device: "auto" gives each process a GPU of its own where there are GPUs. Only rank 0 shows its progress. Raises
-    RunError if `out` holds a single run, and what `train` raises, in the process that it concerns.
+    device: "auto" gives each process a GPU of its own where there are GPUs. Only rank 0 shows its progress.
+    options: others of `train`. Raises RunError if `out` holds a single run, and what `train` raises, in the process
+    that it concerns.
     """
     out = Path(out)
     if (out / "recipe.json").exists():
@@ -54,9 +54,9 @@ def train_chains(
         rank = dist.get_rank()
         if dataset is None:
             dataset = _load_in_turn(recipe, cache)
-        options: dict[str, Any] = {"device": _own_device(device), "progress": progress and rank == 0} | more
+        options |= {"device": _own_device(device), "progress": progress and rank == 0}
         try:
-            run = train(recipe, out / f"chain-{rank}", dataset=dataset, subset=subset, chain=rank, **options)
+            run = train(recipe, out / f"chain-{rank}", dataset=dataset, chain=rank, **options)
         except Exception:
             dist.barrier()  # torchrun stops every process when one fails: let the others end first
             raise

@@ -1,4 +1,4 @@
-"""The command line of the neural half: `lpsgld train`, `lpsgld evaluate`, `lpsgld recipes`.
+"""The command line of the neural half: `lpsgld train`, `evaluate`, `reproduce`, `recipes`.
 
 Each command is a pair of functions, one that adds its arguments and one that runs it. What a user can mend is raised
 as one of ERRORS; the caller turns those into one line.
@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lpsgld.bnn import chains, datasets, ensemble, recipes, records, runs, training
+from lpsgld.bnn import chains, datasets, ensemble, recipes, records, reproduce, runs, training
 from lpsgld.bnn.compiling import CompileError
 from lpsgld.bnn.datasets import DatasetError
 from lpsgld.bnn.devices import DeviceError
@@ -36,31 +36,16 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="a name from `lpsgld recipes`, or a .json file")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run; new, or of this run")
     parser.add_argument("--dataset", metavar="D", help=f"{_DATASETS}; the recipe's, if not given")
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="override a field of the recipe, for example epochs=20; may be repeated",
-    )
-    parser.add_argument(
-        "--subset", type=int, nargs=2, metavar=("TRAIN", "TEST"), help="use only so many images, a fixed random choice"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_settings(parser)
     _add_speed(parser)
     _add_device_and_cache(parser)
 
 
 def train_command(options: argparse.Namespace) -> int:
     """Train as asked, then say where the samples are."""
-    fields = dict(recipes.parse_field(text) for text in options.settings)
-    if options.dataset is not None:
-        fields["dataset"] = options.dataset
-    recipe = _recipe(options.recipe).override(**fields)
+    recipe = _recipe(options.recipe).override(**_fields(options))
     function = chains.train_chains if chains.under_torchrun() else training.train
-    choices = dict(subset=options.subset, device=options.device, progress=not options.quiet, cache=options.cache)
-    run = function(recipe, options.out, **choices, **_speed(options))
+    run = function(recipe, options.out, **_training(options))
     last = run.history[-1]
     print(
         f"{run.path}: {len(run.history)} epochs, posterior samples: {len(run.samples)}, "
@@ -69,7 +54,8 @@ def train_command(options: argparse.Namespace) -> int:
     if run.finished:
         print(f"next: lpsgld evaluate {options.out}")
     else:
-        print(f"stopped at the time limit; {recipe.epochs - len(run.history)} epochs to go: give the same command again")
+        left = recipe.epochs - len(run.history)
+        print(f"stopped at the time limit with {left} epochs to go: give the same command again")
     return 0
 
 
@@ -83,10 +69,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         help="how activations are rounded at test time (default: stochastic, as in the paper)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="record scores, curves and history in this file, too")
-    parser.add_argument(
-        "--label", metavar="TEXT", help='what the images are, for the record: "CIFAR-10 as JPEG files" (default: name)'
-    )
-    parser.add_argument("--commit", metavar="ID", help="version of the code that trained, for the record")
+    _add_record(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     _add_device_and_cache(parser)
 
@@ -108,6 +91,26 @@ def evaluate_command(options: argparse.Namespace) -> int:
         about = {name: getattr(options, name) for name in ("rounding", "label", "commit")}
         records.write(options.json, records.record(chain_runs, evaluation, dataset=dataset, **about))
     return 0
+
+
+def add_reproduce_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = f"Train and record, one after the other: {', '.join(reproduce.ROWS)}. Status 3: more to do."
+    parser.add_argument("--dataset", metavar="D", help=f"{_DATASETS}; cifar10, if not given")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the runs, one a row")
+    parser.add_argument("--record", type=Path, required=True, metavar="DIR", help="folder of the results, one a row")
+    parser.add_argument("--rows", nargs="+", choices=reproduce.ROWS, metavar="ROW", help="only these, in this order")
+    _add_record(parser)
+    _add_settings(parser)
+    _add_speed(parser)
+    _add_device_and_cache(parser)
+
+
+def reproduce_command(options: argparse.Namespace) -> int:
+    """Train and record until all is done, or the time is up."""
+    choices = _training(options) | {"label": options.label, "commit": options.commit}
+    done = reproduce.reproduce(options.out, options.record, options.rows, _fields(options), **choices)
+    print("every row is recorded" if done else "the time is up: give the same command again to go on")
+    return 0 if done else 3
 
 
 def add_recipes_arguments(parser: argparse.ArgumentParser) -> None:
@@ -145,6 +148,28 @@ def recipes_command(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_record(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--label", metavar="TEXT", help='what the images are, for the record: "CIFAR-10 as JPEG files" (default: name)'
+    )
+    parser.add_argument("--commit", metavar="ID", help="version of the code that trained, for the record")
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="override a field of the recipe, for example epochs=20; may be repeated",
+    )
+    parser.add_argument(
+        "--subset", type=int, nargs=2, metavar=("TRAIN", "TEST"), help="use only so many images, a fixed random choice"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
 _SWITCH = {"auto": "auto", "yes": True, "no": False}
 
 
@@ -160,14 +185,23 @@ def _add_speed(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _speed(options: argparse.Namespace) -> dict[str, Any]:
-    choices = {name: _SWITCH[getattr(options, name)] for name in ("compile", "tf32")}
-    return choices | {"time_limit": options.time_limit}
+def _training(options: argparse.Namespace) -> dict[str, Any]:
+    given = {name: getattr(options, name) for name in ("subset", "device", "cache", "time_limit")}
+    return (
+        given
+        | {name: _SWITCH[getattr(options, name)] for name in ("compile", "tf32")}
+        | {"progress": not options.quiet}
+    )
 
 
 def _add_device_and_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (default: a GPU if there is one), cpu, cuda, cuda:1")
     parser.add_argument("--cache", type=Path, metavar="DIR", help=f"downloads (default: {datasets.default_cache()})")
+
+
+def _fields(options: argparse.Namespace) -> dict[str, Any]:
+    fields = dict(recipes.parse_field(text) for text in options.settings)
+    return fields if options.dataset is None else fields | {"dataset": options.dataset}
 
 
 def _recipe(name: str) -> Recipe:

@@ -21,6 +21,7 @@ convolution's output been rounded to bfloat16 first, 7 to 8 % of the 8-bit activ
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -75,9 +76,9 @@ def compiled(choice: Choice, device: torch.device) -> Decision:
 @cache
 def trial(device_type: str) -> str | None:
     """None if `torch.compile` works for that type of device, else the first line of what it says."""
+    number = os.getpid()  # another program each time: one from a cache on disk would prove nothing
     try:
-        with torch._inductor.config.patch(force_disable_caches=True):  # a cached program would prove nothing
-            torch.compile(lambda x: x + 1, fullgraph=True)(torch.zeros(8, device=device_type))
+        torch.compile(lambda x: x + number, fullgraph=True)(torch.zeros(8, device=device_type))
     except Exception as error:  # whatever it is, it is the answer
         return str(error).strip().split("\n")[0] or type(error).__name__
     return None

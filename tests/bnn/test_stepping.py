@@ -1,0 +1,151 @@
+"""The training step: compiled equal in law to eager, one program for each size of a batch, no wait for a device."""
+
+import dataclasses
+import shutil
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+from tqdm.auto import tqdm
+
+from lpsgld.bnn import compiling, training
+from lpsgld.bnn.recipes import RECIPES
+from lpsgld.bnn.runs import Run
+from lpsgld.bnn.stepping import Stepper
+
+compiler = next(filter(None, map(shutil.which, ("g++", "clang++"))), None)
+needs_compiler = pytest.mark.skipif(compiler is None, reason="torch.compile needs a C++ compiler on the CPU (g++)")
+
+MLP = RECIPES["train_bfp"].override(dataset="digits", model="mlp", width=16)
+RESNET = MLP.override(model="resnet10", width=4)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def shifted(digits):
+    """Digits that may be shifted and mirrored, so that augmentation is part of the step: 500 = 3·128 + 116 images."""
+    return dataclasses.replace(digits, pad=1, flip=True)
+
+
+def counted(function) -> dict:
+    """How many programs were compiled, and how many graph breaks there were, while function() ran."""
+    torch.compiler.reset()
+    counters.clear()
+    function()
+    return {"programs": counters["stats"]["unique_graphs"], "breaks": sum(counters["graph_break"].values())}
+
+
+@needs_compiler
+@pytest.mark.parametrize("schedule", ["decay", "cyclical"])
+def test_a_schedule_compiles_nothing_again(tmp_path, shifted, schedule):
+    """Three programs whatever the number of steps: the optimizer, and the loss for each of two sizes of a batch."""
+    recipe = MLP.override(schedule=schedule, cycles=1, epochs=6, samples=1)
+    runs = []
+    found = counted(
+        lambda: runs.append(
+            training.train(recipe, tmp_path, dataset=shifted, device="cpu", progress=False, compile=True)
+        )
+    )
+    assert found == {"programs": 3, "breaks": 0}
+    steps = [row["step_size"] for row in runs[0].history]
+    assert len(set(steps)) > 2 and runs[0].provenance["compiled"] is True
+    assert runs[0].history[-1]["test_error"] < 0.3  # chance is 90 %
+
+
+@needs_compiler
+def test_a_compiled_gradient_equals_the_eager_one(shifted):
+    """Full precision and no augmentation leave no randomness; float32 sums in another order."""
+    recipe = RECIPES["cifar10_sgd_float32"].override(dataset="digits", model="mlp", width=16)
+    plain = dataclasses.replace(shifted, pad=0, flip=False)
+    gradients = []
+    for compile in (False, True):
+        torch.manual_seed(0)
+        stepper = Stepper(recipe, plain, CPU, compile)
+        loss, hits = stepper._loss(torch.arange(100))
+        loss.backward()
+        gradients.append([loss, hits, *(p.grad for p in stepper.model.parameters())])
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-6)
+
+
+def test_batches_cover_an_epoch(digits):
+    batches = Stepper(MLP, digits, CPU).batches()
+    assert [len(batch) for batch in batches] == [128, 128, 128, 116]
+    assert torch.cat(batches).sort().values.equal(torch.arange(500))
+
+
+@pytest.mark.parametrize("recipe", [RESNET, RESNET.override(accumulator="full"), MLP.override(weight="fixed(8,8)")])
+def test_an_epoch_never_asks_what_is_in_a_tensor(tmp_path, digits, shifted, recipe, monkeypatch):
+    """On the meta device tensors hold no values: .item(), bool(), nonzero() and masks raise. The code that runs there
+    is an accelerator's, since whatever is special in ours is special for the CPU."""
+    meta = torch.device("meta")
+    run = Run(tmp_path, recipe, 0, {}, {}, [])
+    trainer = training._Trainer(run, shifted, meta)
+    monkeypatch.setattr(trainer.stepper, "batches", lambda: torch.arange(500, device=meta).split(128))
+    sums, seen, _ = trainer._steps(1, tqdm(disable=True))
+    assert seen == 500 and sums.device == meta
+    with pytest.raises(RuntimeError):
+        sums.tolist()  # which is what the end of the epoch does
+
+
+# ---- the switches ----------------------------------------------------------------------------------------------
+
+
+def test_compiled_is_decided_with_a_reason(monkeypatch):
+    cuda = torch.device("cuda")
+    assert compiling.compiled(False, CPU) == (False, "not compiled, as asked")
+    assert not compiling.compiled("auto", CPU).on and "cpu" in compiling.compiled("auto", CPU).why
+    monkeypatch.setattr(compiling, "trial", lambda kind: None)
+    assert compiling.compiled("auto", cuda).on and compiling.compiled(True, CPU).on
+    monkeypatch.setattr(compiling, "trial", lambda kind: "Cannot find a working triton installation")
+    fallen = compiling.compiled("auto", cuda)
+    assert not fallen.on and "slower" in fallen.why and "working triton" in fallen.why
+    with pytest.raises(compiling.CompileError, match='working triton.*needs Triton.*use compile="auto"'):
+        compiling.compiled(True, cuda)
+    with pytest.raises(ValueError, match="compile is 'yes', but must be"):
+        compiling.compiled("yes", CPU)
+
+
+def test_a_missing_compiler_is_noticed_and_named(tmp_path, digits, monkeypatch):
+    compiling.trial.cache_clear()
+    torch.compiler.reset()
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "no-such-g++"),))
+    try:
+        with pytest.raises(compiling.CompileError, match=r"compile=True.*C\+\+ compiler \(g\+\+\)"):
+            training.train(MLP, tmp_path / "run", dataset=digits, device="cpu", progress=False, compile=True)
+    finally:
+        compiling.trial.cache_clear()
+    assert not (tmp_path / "run" / "recipe.json").exists()
+
+
+@needs_compiler
+def test_the_trial_passes_where_there_is_a_compiler():
+    compiling.trial.cache_clear()
+    assert compiling.trial("cpu") is None
+
+
+def test_the_path_taken_is_shown(tmp_path, digits, capsys):
+    training.train(MLP.override(epochs=1, samples=1), tmp_path, dataset=digits, device="cpu")
+    shown = capsys.readouterr().err
+    assert "not compiled: on this kind of device (cpu)" in shown and "full float32 products" in shown
+
+
+@pytest.mark.parametrize(
+    ("recipe", "choice", "on"),
+    [
+        ("train_bfp", "auto", True),
+        ("train_fixed", "auto", False),  # activations in full precision
+        ("cifar10_sgld_float32", "auto", False),
+        ("train_fixed", True, True),
+        ("train_bfp", False, False),
+    ],
+)
+def test_tf32_is_used_where_operands_have_few_bits(recipe, choice, on):
+    assert compiling.tf32(choice, RECIPES[recipe], torch.device("cuda")).on is on
+    assert not compiling.tf32(choice, RECIPES[recipe], CPU).on
+
+
+def test_convolutions_puts_cudnn_back():
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+    with compiling.convolutions(not before[0]):
+        assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic) == (not before[0], True)
+    assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic) == before
