@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from benchmarks.rounding import draw, theirs
+from benchmarks.rounding import draw, qtorch_quant, theirs
 from benchmarks.timing import Row, interleaved
 from lpsgld import SGLD, formats
 from lpsgld.bnn import models
@@ -29,17 +29,20 @@ class NoisySGD(torch.optim.SGD):
                 p.add_(torch.randn_like(p), alpha=std)
 
 
-def rows(width: int, repetitions: int) -> Iterator[Row]:
-    """Every accumulator in fixed and block format. OptimLP has no variance correction: there it takes a naive step."""
+def rows(width: int, repetitions: int, device: torch.device, compiled: bool = False) -> Iterator[Row]:
+    """Every accumulator in fixed and block format. OptimLP has no variance correction: there it takes a naive step.
+
+    The floor of bytes: parameters and gradients read once, parameters written once, as fast as a copy is made.
+    """
     for name in ("fixed(8,8)", "block(8,0)"):
         for accumulator in ("full", "naive", "vc"):
-            yield _row(name, accumulator, width, repetitions)
+            yield _row(name, accumulator, width, repetitions, device, compiled)
 
 
-def our_optimizer(net: nn.Module, name: str, accumulator: str) -> SGLD:
+def our_optimizer(net: nn.Module, name: str, accumulator: str, compiled: bool = False) -> SGLD:
     fmt = formats.parse(name)
     noise = dict(num_data=NUM_DATA, temperature=TEMPERATURE)
-    return SGLD(net.parameters(), **STEP, **noise, weight=fmt, grad=fmt, accumulator=accumulator)
+    return SGLD(net.parameters(), **STEP, **noise, weight=fmt, grad=fmt, accumulator=accumulator, compile=compiled)
 
 
 def their_optimizer(net: nn.Module, name: str, accumulator: str) -> torch.optim.Optimizer:
@@ -51,22 +54,27 @@ def their_optimizer(net: nn.Module, name: str, accumulator: str) -> torch.optim.
     return qtorch.optim.OptimLP(inner, weight_quant=rounded, grad_quant=rounded, acc_quant=keep)
 
 
-def _row(name: str, accumulator: str, width: int, repetitions: int) -> Row:
+def _row(name: str, accumulator: str, width: int, repetitions: int, device: torch.device, compiled: bool) -> Row:
+    makers = {"ours": partial(our_optimizer, compiled=compiled)} | (
+        {"theirs": their_optimizer} if qtorch_quant() else {}
+    )
     cases = {}
-    for who, make in (("ours", our_optimizer), ("theirs", their_optimizer)):
+    for who, make in makers.items():
         net = models.build("resnet18", (3, 32, 32), 10, width=width)
+        net = net.to(device, memory_format=torch.channels_last)  # as in training
         for p in net.parameters():
             p.grad = 1e-2 * torch.randn_like(p)
         cases[who] = make(net, name, accumulator).step
     drawn = {"full": (2, 1), "naive": (2, 1), "vc": (2, 0)}[accumulator]
     flat = torch.cat([p.detach().flatten() for p in net.parameters()])
-    best = interleaved(cases | {"random": partial(draw, flat, *drawn)}, repetitions)
+    best = interleaved(cases | {"random": partial(draw, flat, *drawn), "copy": flat.clone}, repetitions)
     return Row(
         f"step, {accumulator}, {name}",
         torch.get_num_threads(),
         best["ours"],
-        best["theirs"],
+        best.get("theirs"),
         "OptimLP" + " (naive)" * (accumulator == "vc"),
-        "5",
+        "20" if device.type == "cuda" else "5",
         best["random"],
+        1.5 * best["copy"],  # a copy reads and writes every number once
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
+from types import ModuleType
 
 import torch
 from qtorch import BlockFloatingPoint, FixedPoint
@@ -20,9 +22,9 @@ GOALS = {"fixed(8,8)": "3", "block(8,0)": "5", "block(8,-1)": "5"}  # of stochas
 VARIANCES = {"v < v0": 1e-9, "v > v0": 1e-3}  # for weights of about 0.1, on either side of Δ²/4
 
 
-def rows(values: int, repetitions: int) -> Iterator[Row]:
+def rows(values: int, repetitions: int, device: torch.device) -> Iterator[Row]:
     """quantize in four formats and both roundings, then vc_quantize in both branches, on a square matrix."""
-    x = 0.1 * torch.randn(math.isqrt(values), math.isqrt(values))
+    x = 0.1 * torch.randn(math.isqrt(values), math.isqrt(values), device=device)
     for name in ("fixed(8,8)", "block(8,0)", "block(8,-1)", "float(4,3)"):
         for rounding in ("stochastic", "nearest"):
             yield _quantize_row(x, name, rounding, repetitions)
@@ -40,10 +42,20 @@ def draw(x: Tensor, uniforms: int, normals: int = 0) -> None:
             normal_like(piece)
 
 
-def theirs(fmt: Format, rounding: str) -> Callable[[Tensor], Tensor]:
-    """qtorch's function for that format."""
-    import qtorch.quant as quant  # compiles C++ for 20 s
+@cache
+def qtorch_quant() -> ModuleType | None:
+    """The module `qtorch.quant`, or None where it does not work: its first import compiles C++ for 20 s."""
+    try:
+        import qtorch.quant
+    except Exception as error:  # no compiler, no headers, no nvcc beside a GPU, ...
+        print(f"no comparison with qtorch, whose extension does not work here: {error!r:.200}", file=sys.stderr)
+        return None
+    return qtorch.quant
 
+
+def theirs(fmt: Format, rounding: str) -> Callable[[Tensor], Tensor]:
+    """qtorch's function for that format. Only where `qtorch_quant` is there."""
+    quant = qtorch_quant()
     if isinstance(fmt, FixedPoint):
         return partial(quant.fixed_point_quantize, wl=fmt.wl, fl=fmt.fl, rounding=rounding)
     if isinstance(fmt, BlockFloatingPoint):
@@ -53,22 +65,20 @@ def theirs(fmt: Format, rounding: str) -> Callable[[Tensor], Tensor]:
 
 def _quantize_row(x: Tensor, name: str, rounding: str, repetitions: int) -> Row:
     fmt = formats.parse(name)
-    function = theirs(fmt, rounding)
-    best = interleaved(
-        {
-            "ours": lambda: quantize(x, fmt, rounding),
-            "theirs": lambda: function(x),
-            "random": lambda: draw(x, uniforms=rounding == "stochastic"),
-            "copy": x.clone,
-        },
-        repetitions,
-    )
+    cases = {
+        "ours": lambda: quantize(x, fmt, rounding),
+        "random": lambda: draw(x, uniforms=rounding == "stochastic"),
+        "copy": x.clone,
+    }
+    if qtorch_quant():
+        cases["theirs"] = partial(theirs(fmt, rounding), x)
+    best = interleaved(cases, repetitions)
     goal = GOALS.get(name, "") if rounding == "stochastic" else ""
     return Row(
         f"quantize {name} {rounding}",
         torch.get_num_threads(),
         best["ours"],
-        best["theirs"],
+        best.get("theirs"),
         "qtorch",
         goal,
         best["random"] + best["copy"],

@@ -15,27 +15,46 @@ def interleaved(cases: Mapping[str, Callable[[], object]], repetitions: int) -> 
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. Times in seconds; goal: what `ratio` should be, as text."""
+    """One comparison. Times in seconds, None where there is none; goal: what `ratio` should be, as text.
+
+    floor: what drawing the random numbers alone takes. bytes: what moving the bytes alone takes.
+    """
 
     what: str
     threads: int
     ours: float
-    other: float
+    other: float | None
     versus: str
     goal: str = ""
     floor: float | None = None
+    bytes: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times as long the other takes."""
+        return None if self.other is None else self.other / self.ours
 
 
 def table(rows: list[Row]) -> str:
-    """A Markdown table: milliseconds, the ratio other/ours (how far ahead), its goal, and ours/floor."""
+    """A Markdown table: milliseconds, the ratio other/ours (how far ahead), its goal, and how far off the floors."""
     lines = [
-        "| what | threads | ours, ms | other, ms | other | other/ours | goal | floor, ms | ours/floor |",
-        "|---|--:|--:|--:|---|--:|---|--:|--:|",
+        "| what | threads | ours, ms | other, ms | other | other/ours | goal | floor, ms | ours/floor "
+        "| bytes, ms | ours/bytes |",
+        "|---|--:|--:|--:|---|--:|---|--:|--:|--:|--:|",
     ]
     for r in rows:
-        floor, distance = ("", "") if r.floor is None else (f"{1e3 * r.floor:.1f}", f"{r.ours / r.floor:.1f}")
-        lines.append(
-            f"| {r.what} | {r.threads} | {1e3 * r.ours:.1f} | {1e3 * r.other:.1f} | {r.versus} "
-            f"| {r.other / r.ours:.2f} | {r.goal} | {floor} | {distance} |"
-        )
+        cells = [r.what, str(r.threads), _ms(r.ours), _ms(r.other), r.versus, _number(r.ratio, 2), r.goal]
+        for floor in (r.floor, r.bytes):
+            cells += [_ms(floor), _number(None if floor is None else r.ours / floor)]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _ms(seconds: float | None) -> str:
+    return _number(None if seconds is None else 1e3 * seconds)
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    if value is None:
+        return ""
+    return f"{value:.{digits if abs(value) >= 1 else digits + 1}f}"

@@ -11,9 +11,8 @@ ROWS = ("sgld_block_vc", "sgld_block_vc_cyclical", "sgd_float32")
 
 
 def table(tmp_path, rows=ROWS, fields=SMALL, **options) -> bool:
-    return reproduce.reproduce(
-        tmp_path / "runs", tmp_path / "recorded", rows, fields, progress=False, subset=(200, 50), device="cpu", **options
-    )
+    small = dict(subset=(200, 50), device="cpu", progress=False)
+    return reproduce.reproduce(tmp_path / "runs", tmp_path / "recorded", rows, fields, **small, **options)
 
 
 def test_the_rows_are_recipes_of_both_datasets_and_the_scripts_come_first():

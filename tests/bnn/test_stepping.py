@@ -27,29 +27,33 @@ def shifted(digits):
     return dataclasses.replace(digits, pad=1, flip=True)
 
 
-def counted(function) -> dict:
-    """How many programs were compiled, and how many graph breaks there were, while function() ran."""
+@pytest.fixture
+def traced(monkeypatch):
+    """torch.compile that traces, but generates no code: that takes minutes, for nothing that is looked at here."""
+    original = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, fullgraph, **_: original(f, backend="eager", dynamic=False))
     torch.compiler.reset()
+    compiling.trial("cpu")  # is a program, too, once a process
     counters.clear()
-    function()
-    return {"programs": counters["stats"]["unique_graphs"], "breaks": sum(counters["graph_break"].values())}
+    yield counters
+    torch.compiler.reset()
 
 
-@needs_compiler
 @pytest.mark.parametrize("schedule", ["decay", "cyclical"])
-def test_a_schedule_compiles_nothing_again(tmp_path, shifted, schedule):
+def test_a_schedule_compiles_nothing_again(tmp_path, shifted, schedule, traced):
     """Three programs whatever the number of steps: the optimizer, and the loss for each of two sizes of a batch."""
-    recipe = MLP.override(schedule=schedule, cycles=1, epochs=6, samples=1)
-    runs = []
-    found = counted(
-        lambda: runs.append(
-            training.train(recipe, tmp_path, dataset=shifted, device="cpu", progress=False, compile=True)
-        )
-    )
-    assert found == {"programs": 3, "breaks": 0}
-    steps = [row["step_size"] for row in runs[0].history]
-    assert len(set(steps)) > 2 and runs[0].provenance["compiled"] is True
-    assert runs[0].history[-1]["test_error"] < 0.3  # chance is 90 %
+    recipe = MLP.override(schedule=schedule, epochs=6, samples=1)
+    run = training.train(recipe, tmp_path, dataset=shifted, device="cpu", progress=False, compile=True)
+    assert traced["stats"]["unique_graphs"] == 3 and not traced["graph_break"]
+    assert len({row["step_size"] for row in run.history}) > 2
+    assert run.provenance["compiled"] is True and run.history[-1]["test_error"] < 0.6  # chance: 0.9
+
+
+def test_a_compiled_resnet_has_no_graph_break(shifted, traced):
+    stepper = Stepper(RESNET, shifted, CPU, compile=True)
+    for step_size in (0.5, 0.25):
+        stepper.step(torch.arange(16), step_size)
+    assert traced["stats"]["unique_graphs"] == 2 and not traced["graph_break"]
 
 
 @needs_compiler
