@@ -22,6 +22,7 @@ convolution's output been rounded to bfloat16 first, 7 to 8 % of the 8-bit activ
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -112,7 +113,9 @@ def significant_bits(fmt: formats.Format) -> int:
 @contextmanager
 def convolutions(use_tf32: bool) -> Iterator[None]:
     """cuDNN as training needs it: with or without TF32, and only algorithms that give the same bits every time."""
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=use_tf32):
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=use_tf32), warnings.catch_warnings():
+        # the compiler's advice to use TF32 in matrix products, too, which are not exact here
+        warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")
         yield
 
 

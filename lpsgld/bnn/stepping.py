@@ -28,7 +28,7 @@ class Stepper:
     """
 
     def __init__(self, recipe: Recipe, dataset: Dataset, device: torch.device, compile: bool = False):
-        self.recipe, self.device = recipe, device
+        self.recipe, self.device, self.compiled = recipe, device, compile
         self._pad, self._flip = dataset.pad, dataset.flip
         self._mean, self._std = (torch.tensor(v, device=device) for v in (dataset.mean, dataset.std))
         self.images, self.labels = dataset.train_images.to(device), dataset.train_labels.to(device)

@@ -109,15 +109,13 @@ def test_compiled_is_decided_with_a_reason(monkeypatch):
         compiling.compiled("yes", CPU)
 
 
-def test_a_missing_compiler_is_noticed_and_named(tmp_path, digits, monkeypatch):
+def test_a_missing_compiler_is_noticed_and_named(tmp_path, digits):
     compiling.trial.cache_clear()
     torch.compiler.reset()
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "no-such-g++"),))
-    try:
+    with torch._inductor.config.patch({"cpp.cxx": (str(tmp_path / "no-such-g++"),)}):
         with pytest.raises(compiling.CompileError, match=r"compile=True.*C\+\+ compiler \(g\+\+\)"):
             training.train(MLP, tmp_path / "run", dataset=digits, device="cpu", progress=False, compile=True)
-    finally:
-        compiling.trial.cache_clear()
+    compiling.trial.cache_clear()
     assert not (tmp_path / "run" / "recipe.json").exists()
 
 

@@ -293,12 +293,3 @@ def test_progress_shows_loss_accuracy_and_step_size(tmp_path, digits, small, cap
     training.train(small.override(epochs=1, samples=1), tmp_path, dataset=digits, device="cpu")
     shown = capsys.readouterr().err
     assert all(word in shown for word in ("digits", "epoch=1/1", "loss=", "accuracy=", "step_size=", "step/s"))
-
-
-@pytest.mark.cuda
-def test_a_gpu_trains_and_repeats_itself(tmp_path, digits, small):
-    first, second = (
-        training.train(small, tmp_path / name, dataset=digits, progress=False, device="cuda") for name in "ab"
-    )
-    assert first.history[-1]["test_error"] < 0.3
-    assert sample_bytes(first) == sample_bytes(second)
