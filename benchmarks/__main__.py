@@ -30,22 +30,21 @@ def main() -> None:
     program = compiling.compiled(arguments.compile, device)
     print(f"{_machine(device)}\n{program.why}\n", flush=True)
     rows = []
-    for threads in arguments.threads:
+    few = {1} if device.type == "cpu" else set()
+    for threads in arguments.threads or sorted(few | {torch.get_num_threads()}):
         torch.set_num_threads(threads)
         for section in arguments.sections:
             for row in _rows(section, arguments, device, program.on):
                 rows.append(row)
-                ratio = "" if row.ratio is None else f", ratio {row.ratio:.2f}"
-                print(
-                    f"  {row.what}, {row.threads} threads: {1e3 * row.ours:.3g} ms{ratio}", file=sys.stderr, flush=True
-                )
+                found = f"{1e3 * row.ours:.3g} ms" + ("" if row.ratio is None else f", ratio {row.ratio:.2f}")
+                print(f"  {row.what}, {row.threads} threads: {found}", file=sys.stderr, flush=True)
     print(table(rows))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ratios from interleaved runs.")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all by default")
-    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, torch.get_num_threads()}))
+    parser.add_argument("--threads", type=int, nargs="+", help="default: 1 and all; on a GPU: all")
     parser.add_argument("--repetitions", type=int, default=7, help="rounds; the fastest counts (default: 7)")
     parser.add_argument("--values", type=int, default=11_173_962, help="numbers to round (default: ResNet-18's)")
     parser.add_argument("--width", type=int, default=64, help="channels of ResNet-18's first stage (default: 64)")

@@ -8,7 +8,8 @@ import torch
 from torch._dynamo.utils import counters
 from tqdm.auto import tqdm
 
-from lpsgld.bnn import compiling, training
+from lpsgld import formats, quantize
+from lpsgld.bnn import compiling, datasets, training
 from lpsgld.bnn.recipes import RECIPES
 from lpsgld.bnn.runs import Run
 from lpsgld.bnn.stepping import Stepper
@@ -49,11 +50,12 @@ def test_a_schedule_compiles_nothing_again(tmp_path, shifted, schedule, traced):
     assert run.provenance["compiled"] is True and run.history[-1]["test_error"] < 0.6  # chance: 0.9
 
 
-def test_a_compiled_resnet_has_no_graph_break(shifted, traced):
-    stepper = Stepper(RESNET, shifted, CPU, compile=True)
-    for step_size in (0.5, 0.25):
-        stepper.step(torch.arange(16), step_size)
-    assert traced["stats"]["unique_graphs"] == 2 and not traced["graph_break"]
+def test_a_compiled_resnet_is_one_program(shifted, traced):
+    """Augmentation, network with its quantizers, loss."""
+    loss, hits = Stepper(RESNET, shifted, CPU, compile=True)._loss(torch.arange(16))
+    loss.backward()
+    assert traced["stats"]["unique_graphs"] == 1 and not traced["graph_break"]
+    assert loss.isfinite() and 0 <= hits <= 16
 
 
 @needs_compiler
@@ -144,6 +146,56 @@ def test_the_path_taken_is_shown(tmp_path, digits, capsys):
 def test_tf32_is_used_where_operands_have_few_bits(recipe, choice, on):
     assert compiling.tf32(choice, RECIPES[recipe], torch.device("cuda")).on is on
     assert not compiling.tf32(choice, RECIPES[recipe], CPU).on
+
+
+def to_tf32(x: torch.Tensor) -> torch.Tensor:
+    """float32 rounded to 10 stored bits of mantissa, nearest, ties to even."""
+    bits = x.view(torch.int32)
+    return ((bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFF).view(torch.float32)
+
+
+@pytest.mark.parametrize("name", ["fixed(8,8)", "fixed(8,3)", "block(8,0)", "block(8,-1)", "float(4,3)", "fixed(12,6)"])
+def test_tf32_leaves_the_operands_of_few_bits_alone(name):
+    """Over twenty powers of two, stochastic rounding at work; bfloat16 does, too, up to 8 bits."""
+    fmt = formats.parse(name)
+    x = torch.randn(20, 10_000) * 2.0 ** torch.arange(-10, 10)[:, None]
+    on_grid = quantize(x, fmt)
+    assert compiling.significant_bits(fmt) <= 11
+    assert torch.equal(to_tf32(on_grid), on_grid)
+    if compiling.significant_bits(fmt) <= 8:
+        assert torch.equal(on_grid.bfloat16().float(), on_grid)
+
+
+def test_tf32_rounds_everything_else():
+    x = torch.randn(10_000)
+    assert (to_tf32(x) != x).float().mean() > 0.99
+    assert ((to_tf32(x) - x).abs() <= 2.0**-11 * x.abs()).all()
+    wide = quantize(x, formats.parse("block(14,-1)"))
+    assert compiling.significant_bits(formats.parse("block(14,-1)")) == 13 and not torch.equal(to_tf32(wide), wide)
+
+
+def test_products_of_8_bit_numbers_are_exact_in_float32():
+    """What tensor cores add up: every product of two codes, and sums of up to a thousand of them."""
+    codes = torch.arange(-128, 128).float()
+    assert torch.equal((codes[:, None] * codes).double(), codes.double()[:, None] * codes.double())
+    assert 127 * 127 * 1024 < 2**24
+
+
+def test_the_image_moves_by_less_than_a_tenth_of_a_grey_level():
+    """The one operand of the first convolution that TF32 rounds, with the paper's mean and standard deviation."""
+    images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
+    std = torch.tensor(datasets._CIFAR_STD).view(1, -1, 1, 1)
+    x = datasets.normalize(images, datasets._CIFAR_MEAN, datasets._CIFAR_STD)
+    assert ((to_tf32(x) - x).abs() * std * 255).max() < 0.06
+
+
+@pytest.mark.parametrize(("shape", "share"), [((64, 4096), 0.064), ((128, 16, 32, 32), 0.046)])
+def test_rounding_to_bfloat16_first_changes_activations(shape, share):
+    """Why a convolution's output stays in float32 until it is quantized."""
+    torch.manual_seed(0)
+    x, block = torch.randn(shape), formats.parse("block(8,0)")
+    changed = quantize(x.bfloat16().float(), block, "nearest") != quantize(x, block, "nearest")
+    assert changed.float().mean() == pytest.approx(share, abs=0.005)
 
 
 def test_convolutions_puts_cudnn_back():

@@ -67,7 +67,7 @@ def test_chains_reach_the_exact_law(device, accumulator):
         start, 600, Gaussian(), 1e-2, FIXED, accumulator, keep_every=600, grad=FIXED, gradient_noise=0.1
     )[-1]
     index = ((states.double().cpu() - law.points[0]) / 2.0**-3).round().long()
-    assert_law(torch.bincount(index, minlength=len(law.points)), law.probabilities)
+    assert_law(torch.bincount(index, minlength=len(law.points)).numpy(), law.probabilities)
 
 
 @quiet
