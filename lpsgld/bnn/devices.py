@@ -5,9 +5,12 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import numpy as np
 import torch
+
+import lpsgld
 
 
 class DeviceError(ValueError):
@@ -33,6 +36,18 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def provenance(device: torch.device) -> dict[str, str]:
+    """Versions, hardware and the time, which a result that is computed now should remember."""
+    return {
+        "lpsgld": lpsgld.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device_name(device),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 @contextmanager

@@ -7,10 +7,8 @@ which goes on from the checkpoint of its last whole epoch, ends in the same bits
 from __future__ import annotations
 
 import math
-import platform
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-import lpsgld
 from lpsgld import formats
 from lpsgld.bnn import compiling, datasets, metrics, runs
 from lpsgld.bnn.compiling import Choice
 from lpsgld.bnn.datasets import Dataset
-from lpsgld.bnn.devices import device_name, pick_device, seeded
+from lpsgld.bnn.devices import device_name, pick_device, provenance, seeded
 from lpsgld.bnn.ensemble import predict
 from lpsgld.bnn.recipes import Recipe
 from lpsgld.bnn.runs import Run, RunError
@@ -76,7 +73,7 @@ def train(
             runs.require_same(run, recipe, chain, dataset)
         if run is None or not run.finished:
             program, products = compiling.compiled(compile, where), compiling.tf32(tf32, recipe, where)
-            about = _provenance(where) | {"compiled": program.on, "tf32": products.on}
+            about = provenance(where) | {"compiled": program.on, "tf32": products.on}
             run = run or runs.create(out, recipe, chain, dataset, about)
             if progress:
                 tqdm.write(f"{recipe.dataset} on {device_name(where)}: {program.why}; {products.why}", file=sys.stderr)
@@ -198,14 +195,3 @@ class _Trainer:
 
     def _seeded(self, epoch: int):
         return seeded(self.device, self.recipe.seed, self.run.chain, epoch)
-
-
-def _provenance(device: torch.device) -> dict[str, Any]:
-    return {
-        "lpsgld": lpsgld.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": device_name(device),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
