@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -70,9 +70,9 @@ class Settings:
     prior_std: float = 0.3
     round_gradients: bool = False
     batch_size: int = 64
-    burn_in: int = 600
-    steps: int = 1600
-    networks: int = 64
+    burn_in: int = 400
+    steps: int = 1024
+    networks: int = 32
     seeds: int = 5
     seed: int = 0
 
@@ -195,9 +195,10 @@ class Sweep:
 
 
 def recorded(settings: Settings, folder: Path) -> Sweep | None:
-    """The sweep with exactly these settings among a folder's 07-*.json, if there is one."""
-    sweeps = (Sweep.read(path) for path in sorted(folder.glob("07-*.json")))
-    return next((sweep for sweep in sweeps if sweep.settings == settings), None)
+    """The sweep among a folder's *.json that has these settings, whatever its bits and its number of seeds."""
+    sweeps = (Sweep.read(path) for path in sorted(folder.glob("*.json")))
+    free = {"bits": settings.bits, "seeds": settings.seeds}
+    return next((sweep for sweep in sweeps if dataclasses.replace(sweep.settings, **free) == settings), None)
 
 
 def run(
@@ -235,6 +236,20 @@ def run(
     return Sweep(settings, kept, json.loads(about.read_text()) | {"seconds": round(seconds, 1)}, rows)
 
 
+def rounding_at_the_end(
+    bits: int, settings: Settings, *, dataset: Dataset | None = None, device: str = "auto"
+) -> tuple[np.ndarray, np.ndarray]:
+    """[seeds] NLL of SGLD's average with a full-precision accumulator: of Q_W(θ), as always, and of θ unrounded."""
+    where = pick_device(device)
+    data = reduced(datasets.load(settings.dataset) if dataset is None else dataset, settings)
+    x, point, members = inputs(data, data.test_images).to(where), Point("sgld", "full", bits), []
+    with seeded(where, settings.seed, *point.key):
+        for weights, theta, predict in chains(point, settings, data, where):
+            members.append(torch.stack([predict(weights, x), predict(theta, x)]).cpu())
+    averages = torch.stack(members).mean(0)  # [2, seeds, N, C]
+    return tuple(np.array([metrics.nll(p, data.test_labels) for p in of]) for of in averages)
+
+
 def reduced(data: Dataset, settings: Settings) -> Dataset:
     """At most as many images as the settings say; the whole dataset if it has no more."""
     sizes = min(settings.train, len(data.train_labels)), min(settings.test, len(data.test_labels))
@@ -251,13 +266,22 @@ def inputs(data: Dataset, images: Tensor) -> Tensor:
     return flat * (8 / flat.shape[1] ** 0.5)
 
 
-def chains(
-    point: Point, settings: Settings, data: Dataset, device: torch.device
-) -> Iterator[tuple[Tensor, Callable[[Tensor], Tensor]]]:
+class Networks(NamedTuple):
+    """The networks of all chains at one step.
+
+    weights: [seeds, P], what they compute with. accumulator: [seeds, P], what the chain remembers, which is the same
+    unless the accumulator is "full". predict: (weights, inputs [N, D]) -> probabilities [seeds, N, C].
+    """
+
+    weights: Tensor
+    accumulator: Tensor
+    predict: Callable[[Tensor, Tensor], Tensor]
+
+
+def chains(point: Point, settings: Settings, data: Dataset, device: torch.device) -> Iterator[Networks]:
     """Train `settings.seeds` chains side by side and give their networks, `settings.networks` times.
 
-    Gives the weights [seeds, P] that the networks compute with, and a function from inputs [N, D] to their logits
-    [seeds, N, C]. Random numbers come from torch's default generators.
+    Random numbers come from torch's default generators.
     """
     build = lambda: models.build(settings.model, data.image_shape, len(data.classes), width=settings.width)  # noqa: E731
     network = build().to(device)
@@ -269,6 +293,10 @@ def chains(
     def logits(row: Tensor, x: Tensor) -> Tensor:
         parts = (part.view(shape) for part, shape in zip(row.split(sizes), shapes.values(), strict=True))
         return functional_call(network, dict(zip(shapes, parts, strict=True)), (x,))
+
+    @torch.no_grad()
+    def predict(rows: Tensor, x: Tensor) -> Tensor:
+        return vmap(logits, (0, None))(rows, x).softmax(-1)
 
     fmt = None if point.bits is None else formats.parse(f"fixed({point.bits + settings.integer_bits},{point.bits})")
     x, labels = inputs(data, data.train_images).to(device), data.train_labels.to(device)
@@ -292,8 +320,7 @@ def chains(
         loss.backward()
         optimizer.step()
         if step > 0 and step % each == 0:
-            with torch.no_grad():
-                yield weights.detach(), lambda x: vmap(logits, (0, None))(weights, x)
+            yield Networks(weights.detach(), optimizer.state[weights].get("theta", weights.detach()), predict)
     optimizer.raise_if_nonfinite()
 
 
@@ -302,8 +329,8 @@ def _measure(point: Point, settings: Settings, data: Dataset, device: torch.devi
     began = time.perf_counter()
     x = inputs(data, data.test_images).to(device)
     members, squares, histogram = [], 0, torch.zeros(_BINS)
-    for weights, logits in chains(point, settings, data, device):
-        members.append(logits(x).softmax(-1).cpu())
+    for weights, _, predict in chains(point, settings, data, device):
+        members.append(predict(weights, x).cpu())
         squares = squares + weights.square().mean(1).cpu() / settings.networks
         middle = (_BINS - 1) // 2
         index = (weights / BIN).round().clamp(-middle, middle).long().flatten().cpu() + middle
