@@ -165,6 +165,16 @@ class Sweep:
         fits = self.excess(sampler, accumulator, count)[0] < tolerance
         return next((b for i, b in enumerate(self.settings.bits) if fits[i:].all()), None)
 
+    def power(self, sampler: str, accumulator: str, few: int, many: int, count: int | None = None) -> float:
+        """The p of `excess` ∝ Δ^p between two numbers of bits."""
+        mean = self.excess(sampler, accumulator, count)[0]
+        first, last = (mean[self.settings.bits.index(bits)] for bits in (few, many))
+        return float(np.log2(first / last) / (many - few))
+
+    def std(self, sampler: str, accumulator: str, bits: int) -> float:
+        """Root mean square weight, mean over seeds."""
+        return float(np.mean(self.rows[str(Point(sampler, accumulator, bits))]["std"]))
+
     def histogram(self, point: Point) -> np.ndarray:
         """[129] shares of weights, see `Sweep`."""
         return np.array(self.rows[str(point)]["histogram"])
@@ -192,6 +202,12 @@ class Sweep:
         if missing:
             raise SweepError(f"{path} lacks {missing[0]}: delete it, or restore it")
         return sweep
+
+
+def standard_errors(higher: np.ndarray, lower: np.ndarray) -> float:
+    """The difference of two means over independent seeds, in its standard errors."""
+    error = np.sqrt(higher.var(ddof=1) / len(higher) + lower.var(ddof=1) / len(lower))
+    return float((higher.mean() - lower.mean()) / error)
 
 
 def recorded(settings: Settings, folder: Path) -> Sweep | None:

@@ -33,7 +33,7 @@ def without_seconds(result: Sweep) -> dict:
 
 def test_sgd_in_float32_finds_the_mode_that_scikit_learn_finds(digits):
     """A constant input stands for the bias, which has the same prior as the weights."""
-    settings = Settings(seeds=1, lr=0.2, burn_in=1500, steps=256, networks=8, batch_size=len(digits.train_labels))
+    settings = Settings(seeds=1, lr=0.2, burn_in=500, steps=128, networks=8, batch_size=256)
     x, x_test = (
         np.pad(sweep.inputs(digits, images).numpy(), ((0, 0), (0, 1)), constant_values=1.0)
         for images in (digits.train_images, digits.test_images)
@@ -189,6 +189,8 @@ def test_excess_and_needed_bits():
     mean, error = result.excess("sgld", "vc")
     assert mean == pytest.approx([0.3, 0.0, 0.05])
     assert error == pytest.approx([0.01, 0.01, math.sqrt(2) * 0.01])
+    assert result.power("sgld", "vc", 1, 3) == pytest.approx(math.log2(6) / 2)
+    assert sweep.standard_errors(np.array([1.0, 3.0]), np.array([0.0, 0.0])) == pytest.approx(2.0)
     assert result.needed_bits("sgld", "vc", 0.4) == 1
     assert result.needed_bits("sgld", "vc", 0.1) == 2
     assert result.needed_bits("sgld", "vc", 0.01) is None, "two bits fit, but three do not: not enough from two on"

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from lpsgld.bnn.sweep import BIN, CURVES, Point, Sweep
+from lpsgld.bnn.sweep import BIN, CURVES, Point, Settings, Sweep, recorded, run
+from lpsgld.lab import session
 from lpsgld.lab.style import color, new_figure, paper, role, styled
 from lpsgld.lab.view import Control, View
 
@@ -38,6 +39,13 @@ _TICKS = {
     "error": (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5),
 }
 _FLOOR = 1e-3  # the bands stay on a logarithmic axis
+
+
+def load(settings: Settings) -> Sweep:
+    """The recorded sweep with these settings; if there is none, it is computed now and kept in the run's folder."""
+    root = session.repository()
+    found = recorded(settings, root / "notebooks" / "recorded" / "sweeps") if root else None
+    return found or run(settings, session.run_folder(settings.to_json()))
 
 
 def curves(sweep: Sweep) -> list[tuple[str, str]]:
@@ -242,8 +250,7 @@ def weights(sweeps: Sweeps) -> View:
         ticks = [tick for tick in _TICKS["nll"] if low <= tick <= high]
         artists["scores"].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         artists["scores"].minorticks_off()
-        points = {f"std of weights, {a}": Point("sgld", a, fractional_bits) for a in _ACCUMULATORS}
-        return {name: float(np.mean(sweep.rows[str(point)]["std"])) for name, point in points.items()}
+        return {f"std of weights, {a}": sweep.std("sgld", a, fractional_bits) for a in _ACCUMULATORS}
 
     return View(
         name="weights",
