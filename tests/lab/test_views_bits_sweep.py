@@ -46,9 +46,9 @@ def test_a_density_of_weights_integrates_to_one_and_is_centred(bits, sweeps):
 
 def test_bars_are_as_long_as_the_bits_needed(sweeps):
     view = views.needed(sweeps)
-    _, artists = view.build(tolerance=0.02)
+    _, artists = view.build(tolerance=0.01)
     for curve in CURVES:
-        found = sweeps["mlp"].needed_bits(*curve, 0.02, views.usual_count(sweeps["mlp"], curve[0]))
+        found = sweeps["mlp"].needed_bits(*curve, 0.01, views.usual_count(sweeps["mlp"], curve[0]))
         width = artists[f"mlp {curve[0]} {curve[1]}"].patches[0].get_width()
         assert width == (7 if found is None else found)
     assert artists["mlp sgd naive text"].get_text() == "> 6" and artists["mlp sgld full text"].get_text() == "2"
