@@ -135,6 +135,49 @@ def _figures(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_book_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="name or number (default: all)")
+    parser.add_argument(
+        "--from", dest="run_folder", type=Path, metavar="DIR", help="the run to print (default: runs/laptop)"
+    )
+    parser.add_argument("--out", type=Path, default=Path("book"), metavar="DIR", help="the book (default: book)")
+    parser.add_argument("--run", action="store_true", help="execute first, at laptop size, what the run lacks")
+
+
+def _book(options: argparse.Namespace) -> int:
+    from lpsgld import batch
+    from lpsgld.batch import notebook, publish
+    from lpsgld.batch.report import shortened
+
+    with mendable(batch.BatchError):
+        directory = notebook.find_directory()
+        names = sorted({notebook.resolve(text, directory) for text in options.notebooks}) or notebook.names(directory)
+        run = batch.run_directory(directory, "laptop", options.run_folder)
+        if options.run and (lacking := list(publish.obstacles(names, run, directory))):
+            batch.run(lacking, "laptop", out=run, notebook_dir=directory)
+        index = publish.build_book(names, run, options.out.resolve(), directory)
+    print(f"the book is made: open {shortened(index)} with a web browser")
+    return 0
+
+
+def _add_slides_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", type=Path, metavar="FILE", help="the slides in Markdown (default: notebooks/slides.md)")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="the figures' folder (default: figures)")
+    parser.add_argument("--out", type=Path, default=Path("slides.html"), metavar="FILE", help="(default: slides.html)")
+
+
+def _slides(options: argparse.Namespace) -> int:
+    from lpsgld.batch import BatchError, notebook, publish
+    from lpsgld.batch.report import shortened
+
+    with mendable(BatchError):
+        directory = notebook.find_directory()
+        figures = options.figures or directory.parent / "figures"
+        deck = publish.build_deck(options.source or directory / "slides.md", figures, options.out.resolve())
+    print(f"the slides are made: open {shortened(deck)} with a web browser, and press h for the keys")
+    return 0
+
+
 def _of_networks(function: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
     def command(options: argparse.Namespace) -> int:
         with mendable(*cli.ERRORS):
@@ -147,6 +190,8 @@ COMMANDS = (
     Command("run", "execute notebooks in order, with papermill", _add_run_arguments, _run),
     Command("list", "show the notebooks, their questions and their parameters", _add_list_arguments, _list),
     Command("figures", "draw figures for slides again, by running their notebooks", _add_figures_arguments, _figures),
+    Command("book", "print executed notebooks as an HTML book", _add_book_arguments, _book),
+    Command("slides", "make the deck of slides, one HTML file", _add_slides_arguments, _slides),
     Command("train", "train a recipe and keep samples", cli.add_train_arguments, _of_networks(cli.train_command)),
     Command("evaluate", "score a run's ensemble", cli.add_evaluate_arguments, _of_networks(cli.evaluate_command)),
     Command(
