@@ -9,12 +9,14 @@ ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)  # Jupyter asks root, as
 
 # A target that fails half-way must not look finished.
 .DELETE_ON_ERROR:
-.PHONY: help run smoke test lab clean
+.PHONY: help run smoke book slides test lab clean
 
 help:
 	@echo "make run    install, execute the notebooks at laptop size (a few minutes), say what to open next"
 	@echo "make lab    install, open JupyterLab on the notebooks, on this machine only"
 	@echo "make smoke  install, execute the notebooks at small sizes"
+	@echo "make book   install, execute what is not executed yet, make an HTML book of it in book/, to be read offline"
+	@echo "make slides install, make a deck of the figures in slides.html, with speaker notes"
 	@echo "make test   install, check the code and run all tests"
 	@echo "make clean  remove the environment and caches; runs/ and figures/ stay"
 
@@ -24,8 +26,15 @@ run: $(VENV)/installed
 smoke: $(VENV)/installed
 	@$(PY) -m lpsgld run --profile smoke
 
+book: $(VENV)/installed-book
+	@$(PY) -m lpsgld book --run
+
+slides: $(VENV)/installed-book
+	@$(PY) -m lpsgld slides
+
 test: $(VENV)/installed-test
 	@$(PY) -m ruff check .
+	@$(VENV)/bin/codespell
 	@$(PY) -m pytest
 
 lab: $(VENV)/installed
@@ -33,7 +42,7 @@ lab: $(VENV)/installed
 		--ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build book slides.html *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 # The stamps: a repeat installs nothing, a changed requirement installs again.
 $(VENV)/created:
@@ -48,6 +57,10 @@ $(VENV)/created:
 $(VENV)/installed: $(VENV)/created pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e .
 	@touch $@
+
+$(VENV)/installed-book: $(VENV)/created pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e ".[book]"
+	@touch $@ $(VENV)/installed
 
 $(VENV)/installed-test: $(VENV)/created pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e ".[test]"

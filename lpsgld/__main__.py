@@ -145,23 +145,23 @@ def _add_book_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _book(options: argparse.Namespace) -> int:
-    from lpsgld import batch
-    from lpsgld.batch import notebook, publish
+    from lpsgld.batch import BatchError, notebook, publish, run_directory
     from lpsgld.batch.report import shortened
 
-    with mendable(batch.BatchError):
+    with mendable(BatchError):
         directory = notebook.find_directory()
         names = sorted({notebook.resolve(text, directory) for text in options.notebooks}) or notebook.names(directory)
-        run = batch.run_directory(directory, "laptop", options.run_folder)
+        run = run_directory(directory, "laptop", options.run_folder)
         if options.run and (lacking := list(publish.obstacles(names, run, directory))):
-            batch.run(lacking, "laptop", out=run, notebook_dir=directory)
+            if status := _execute(directory, lacking, "laptop", out=run):
+                return status
         index = publish.build_book(names, run, options.out.resolve(), directory)
     print(f"the book is made: open {shortened(index)} with a web browser")
     return 0
 
 
 def _add_slides_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--source", type=Path, metavar="FILE", help="the slides in Markdown (default: notebooks/slides.md)")
+    parser.add_argument("--source", type=Path, metavar="FILE", help="Markdown (default: notebooks/slides.md)")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="the figures' folder (default: figures)")
     parser.add_argument("--out", type=Path, default=Path("slides.html"), metavar="FILE", help="(default: slides.html)")
 

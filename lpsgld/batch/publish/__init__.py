@@ -1,8 +1,8 @@
 """Executed notebooks and figures for readers without a kernel: a book of HTML pages, and a deck of slides.
 
-`book` makes the book, of the pages that `page` makes; `deck` makes the slides; both take their pictures from `pictures`
-and their prose from `prose`; `assets/` holds the templates, style sheets and scripts. What is made is read offline, from
-a folder or a stick: no script, font or picture comes from elsewhere.
+`book` makes the book, of the pages that `page` makes; `deck` makes the slides; both take their pictures from
+`pictures` and their prose from `prose`; `assets/` holds the templates, style sheets and scripts. What is made is read
+offline, from a folder or a stick: no script, font or picture comes from elsewhere.
 
 Why not Jupyter Book (MyST)? It needs Node.js, downloads its theme, and draws formulas and widgets with scripts in the
 reader's browser. nbconvert is here anyway, and with a template of our own gives a page of some ten kilobytes beside its

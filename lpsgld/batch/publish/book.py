@@ -61,8 +61,8 @@ def _explain(problems: dict[str, str], run: Path) -> str:
     what = "; ".join(f"{name} {problem}" for name, problem in problems.items())
     again = " ".join(name[:2] for name in problems)
     return (
-        f"no book from {run}: {what}. `lpsgld book --run` executes them first, at laptop size, as `make book` does; "
-        f"`lpsgld run {again} --out {run}` does so for another profile; or take other notebooks, or another run (--from)"
+        f"no book from {run}: {what}. `lpsgld book --run` executes them first, at laptop size; `lpsgld run {again} "
+        f"--profile P --out {run}` does so at another one; or name other notebooks, or another run with --from"
     )
 
 

@@ -38,7 +38,6 @@ class Slide:
     body: Markup
     notes: Markup
     kind: str
-    frames: int
 
 
 def build_deck(source: Path, figures: Path, out: Path) -> Path:
@@ -74,8 +73,8 @@ def split(text: str) -> list[str]:
 
 def _slide(number: int, text: str, gallery: Gallery) -> Slide:
     with about(f"slide {number} ({text.splitlines()[0].lstrip('# ')})"):
-        shown, mark, spoken = re.split(r"^(Note:)[ \t]*$", text, maxsplit=1, flags=re.M) if "Note:" in text else (text, "", "")
-        body, notes = prose.to_soup(shown), prose.to_soup(spoken)
+        shown, *spoken = re.split(r"^Note:[ \t]*$", text, maxsplit=1, flags=re.M)
+        body, notes = prose.to_soup(shown), prose.to_soup("".join(spoken))
         heading = body.find(["h1", "h2"])
         if heading is None:
             raise BatchError("it has no title: begin it with `# One message, as a sentence`")
@@ -85,29 +84,27 @@ def _slide(number: int, text: str, gallery: Gallery) -> Slide:
         images = body.find_all("img")
         if len(images) > 1:
             raise BatchError("it shows two figures: one message needs one; make two slides")
-        frames = [_place(image, gallery) for image in images]
-    kind = "opening" if heading.name == "h1" and not images and number == 1 else "figure" if images else "text"
-    return Slide(
-        Markup(heading.decode_contents()), Markup(str(body)), Markup(str(notes)), kind, frames[0] if frames else 1
-    )
+        for image in images:
+            _place(image, gallery)
+    kind = "figure" if images else "opening" if number == 1 else "text"
+    return Slide(Markup(heading.decode_contents()), Markup(str(body)), Markup(str(notes)), kind)
 
 
-def _place(image: Tag, gallery: Gallery) -> int:
-    """Put the figure that `image` names in its place, with its caption; return the number of its frames."""
+def _place(image: Tag, gallery: Gallery) -> None:
+    """Put the figure that `image` names in its place, with its caption."""
     figure = gallery.named(str(image["src"]))
     frames = figure.frames if image.get("title") != "whole" else figure.frames[-1:]
     paragraph = image.find_parent("p") or image
     paragraph.replace_with(BeautifulSoup(_figure_html(figure, frames), "html.parser"))
-    return len(frames)
 
 
 def _figure_html(figure: Figure, frames: tuple[Picture, ...]) -> str:
-    last = len(frames) - 1
-    alts = [figure.alt if place == last else f"{figure.title}, step {place + 1} of {last + 1}" for place in range(last + 1)]
+    count = len(frames)
+    alts = [f"{figure.title}, step {step} of {count}" for step in range(1, count)] + [figure.alt]
     shown = "".join(
         f'<div class="frame">{_embedded(picture, alt)}</div>' for picture, alt in zip(frames, alts, strict=True)
     )
-    return f'<figure>{shown}<figcaption>{Markup.escape(figure.caption)}</figcaption></figure>'
+    return f"<figure>{shown}<figcaption>{Markup.escape(figure.caption)}</figcaption></figure>"
 
 
 def _embedded(picture: Picture, alt: str) -> str:

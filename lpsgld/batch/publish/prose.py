@@ -39,7 +39,8 @@ def typeset(soup: BeautifulSoup) -> BeautifulSoup:
         end = 0
         for match in _FORMULA.finditer(text):
             parts.append(NavigableString(text[end : match.start()]))
-            parts.append(BeautifulSoup(mathml(match["display"] or match["inline"], bool(match["display"])), "html.parser"))
+            formula = mathml(match["display"] or match["inline"], display=bool(match["display"]))
+            parts.append(BeautifulSoup(formula, "html.parser"))
             end = match.end()
         text.replace_with(*parts, NavigableString(text[end:]))
     return soup
