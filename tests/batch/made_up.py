@@ -29,9 +29,9 @@ SECOND = """# 02 · Two
 $$\\int_0^1 x^2\\,dx = \\tfrac13$$"""
 
 
-def png(color: str, text: str) -> bytes:
+def png(color: str, text: str, size: tuple[int, int] = (192, 108)) -> bytes:
     """A picture of one colour with a text, so that no two are the same."""
-    image = Image.new("RGB", (192, 108), color)
+    image = Image.new("RGB", size, color)
     ImageDraw.Draw(image).text((10, 10), text, fill="gray")
     buffer = io.BytesIO()
     image.save(buffer, "png")
