@@ -156,9 +156,9 @@ def _point_into_the_book(link: Tag, pages: Container[str]) -> None:
 
 
 def _image(source: str, alt: str, kind: str) -> str:
-    return str(BeautifulSoup("", "html.parser").new_tag(
-        "img", src=source, alt=alt, width="1920", height="1080", loading="lazy", attrs={"class": kind}
-    ))  # fmt: skip
+    loading = "lazy" if kind == "dark" else "eager"  # a light page never loads the dark pictures; paper needs the others
+    look = {"class": kind, "loading": loading, "width": "1920", "height": "1080"}
+    return str(BeautifulSoup("", "html.parser").new_tag("img", src=source, alt=alt, attrs=look))
 
 
 def _plain(heading: Tag) -> str:
