@@ -156,7 +156,7 @@ def _point_into_the_book(link: Tag, pages: Container[str]) -> None:
 
 
 def _image(source: str, alt: str, kind: str) -> str:
-    loading = "lazy" if kind == "dark" else "eager"  # a light page never loads the dark pictures; paper needs the others
+    loading = "lazy" if kind == "dark" else "eager"  # paper needs what is shown
     look = {"class": kind, "loading": loading, "width": "1920", "height": "1080"}
     return str(BeautifulSoup("", "html.parser").new_tag("img", src=source, alt=alt, attrs=look))
 
