@@ -5,9 +5,9 @@
 offline, from a folder or a stick: no script, font or picture comes from elsewhere.
 
 Why not Jupyter Book (MyST)? It needs Node.js, downloads its theme, and draws formulas and widgets with scripts in the
-reader's browser. nbconvert is here anyway, and with a template of our own gives a page of some ten kilobytes beside its
-pictures. Why not reveal.js for the slides? It would have to be copied from npm; what a talk needs of it (keys, notes,
-frames, printing) fits into one script of ours, and the deck into one file.
+reader's browser. nbconvert is here anyway, and with a template of our own gives a page of less than a hundred kilobytes
+beside its pictures. Why not reveal.js for the slides? It would have to be copied from npm; what a talk needs of it
+(keys, notes, frames, printing) fits into one script of ours, and the deck into one file.
 """
 
 from lpsgld.batch.publish.book import build_book, obstacles

@@ -1,7 +1,7 @@
 """Markdown as HTML whose formulas are MathML, so that a page needs neither a script nor a network to show them.
 
 Why MathML: KaTeX and MathJax draw a little more beautifully, but the first needs its style sheet and 20 fonts beside
-each page, the second a script of a megabyte that runs at each opening, and both come from npm. Chromium, Firefox and
+each page, the second a large script that runs at each opening, and both come from npm. Chromium, Firefox and
 Safari draw MathML themselves: it scales, follows the colours of the page, and screen readers speak it. `math_core` was
 chosen over `latex2mathml` by looking at all formulas of the notebooks: it alone sets capital Greek letters and
 one-letter operators upright, and bars, slashes and thousands without stray spaces.
