@@ -6,6 +6,8 @@ Langevin step may end on an 8-bit number without adding noise of its own.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -47,6 +49,41 @@ def vc_quantize(mu: Tensor, variance: float | Tensor, fmt: Format, generator: to
         return on_grid(_codes(work / g.gap, _relative_to(variance, g.gap), generator), g).to(mu.dtype)
 
     return elementwise(drawn, mu, scale(fmt, mu))
+
+
+class Branches(NamedTuple):
+    """Which way each element goes in `vc_quantize`, and the variance that it gets.
+
+    branch: int8, 0 "spline" (v > v0: noise, then the quadratic spline), 1 "correction" (rounding, then a jump to make
+    up what v is more than its variance), 2 "floor" (rounding alone, whose variance f(1-f)Δ² exceeds v). ratio: v/v0,
+    v0 = Δ²/4. variance: what the step has, v or f(1-f)Δ².
+    """
+
+    branch: Tensor
+    ratio: Tensor
+    variance: Tensor
+
+
+BRANCHES = ("spline", "correction", "floor")
+
+
+@torch.no_grad()
+def branches(mu: Tensor, variance: float | Tensor, fmt: Format) -> Branches:
+    """The branch of `vc_quantize(mu, variance, fmt)` that each element takes; all of μ's shape.
+
+    On the border of two branches, where they are the same law, the first counts. Raises what `vc_quantize` raises, and
+    FormatError for full precision, which has no branches.
+    """
+    work = working(mu)
+    g = grid_of_scale(fmt, working(scale(fmt, mu)), reach=_REACH * variance**0.5)
+    w = torch.as_tensor(_relative_to(variance, g.gap), dtype=work.dtype, device=work.device).expand_as(work)
+    t = work / g.gap
+    f = t - t.floor()
+    unavoidable = f * (1 - f)
+    wide = w > 0.25
+    branch = torch.where(wide, 0, torch.where(unavoidable <= w, 1, 2)).to(torch.int8)
+    reached = torch.where(wide, w, torch.maximum(w, unavoidable))
+    return Branches(branch, 4 * w, reached * g.gap * g.gap)
 
 
 def _relative_to(variance: float | Tensor, gap: float | Tensor) -> float | Tensor:

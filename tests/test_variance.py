@@ -11,6 +11,7 @@ from qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
 from scipy import stats
 
 from lpsgld import formats, quantize, vc_quantize
+from lpsgld.variance import BRANCHES, branches
 from tests.checks import FALSE_ALARM, assert_law
 
 FORMATS = [FixedPoint(8, 3), BlockFloatingPoint(8, 0), FloatingPoint(4, 3)]
@@ -227,3 +228,38 @@ def test_whatever_comes_in_a_point_of_the_grid_comes_out(values, v, fmt):
         g = formats.grid(fmt, mu[None], reach=0.0)
         clipped = (mu / g.gap).clamp(g.low, g.high) * g.gap
         assert ((drawn - clipped).abs() <= g.gap).all()
+
+
+# ---- which branch each element takes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=formats.name)
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_the_branches_tell_the_variance_that_is_drawn(fmt, ratio):
+    """Positions all over a cell, and blocks of several exponents. Variances within 6 standard errors."""
+    n, v = 20_000, ratio * 2.0**-6 / 4
+    mu = torch.cat([scale * (1 + torch.arange(16) / 16 * 0.125) for scale in (0.25, 3.9)])
+    told = branches(mu[:, None], v, fmt)
+    drawn = vc_quantize(mu[:, None].expand(-1, n), v, fmt, generator(3)).double() - mu[:, None].double()
+    square = drawn**2
+    want = told.variance.double()[:, 0]
+    error = square.std(1) / n**0.5
+    assert bool(((square.mean(1) - want).abs() <= 6 * error + 1e-6 * want).all())
+    kept = told.branch[:, 0] < BRANCHES.index("floor")
+    torch.testing.assert_close(want[kept], torch.full_like(want[kept], v), rtol=1e-6, atol=0)
+    assert bool((want[~kept] > v * (1 - 1e-6)).all())
+    assert torch.equal(told.branch == BRANCHES.index("spline"), told.ratio > 1)
+
+
+def test_all_branches_occur_and_the_grid_is_the_one_with_head_room():
+    fmt, v = BlockFloatingPoint(8, 0), 1e-6
+    mu = torch.tensor([[1.0, 0.3001], [0.4, 0.05], [1e-4, 2e-5]])
+    told = branches(mu, v, fmt)
+    gap = formats.grid(fmt, mu, reach=6 * v**0.5).gap
+    assert torch.equal(told.ratio, (4 * v / gap**2).float().expand(3, 2))
+    assert told.branch.tolist() == [[1, 2], [2, 2], [0, 0]]
+
+
+def test_full_precision_has_no_branches():
+    with pytest.raises(formats.FormatError):
+        branches(torch.ones(3), 0.1, None)
