@@ -109,6 +109,15 @@ def disagreement(votes: Tensor) -> Tensor:
     return torch.where(members > 1, 1 - agreeing / (members * (members - 1)), 0.0)
 
 
+def pairwise_disagreement(members: Tensor) -> Tensor:
+    """The share of predictions on which members i and j of an ensemble differ, in [0, 1]. [S, S]
+
+    members: [S, N, C], the probabilities of each. The mean off the diagonal is that of `disagreement`.
+    """
+    predicted = members.argmax(2)
+    return torch.stack([(predicted != row).double().mean(1) for row in predicted])
+
+
 def rhat(draws: Tensor) -> Tensor:
     """Split rank-normalised R-hat of each of N scalars: near 1 where the chains agree (Vehtari et al. 2021). [N]
 

@@ -76,6 +76,6 @@ def row_of(recipe: Recipe, dataset: str = "cifar10") -> str | None:
     return None
 
 
-def of(name: str) -> tuple[Published, ...]:
-    """What was published on the recipe of that name in RECIPES."""
+def of(name: str | None) -> tuple[Published, ...]:
+    """What was published on the recipe of that name in RECIPES; nothing on None."""
     return tuple(row for row in PUBLISHED if row.recipe == name)

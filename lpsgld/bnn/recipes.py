@@ -137,6 +137,14 @@ class Recipe:
         _known(fields)
         return dataclasses.replace(self, **fields)
 
+    def as_sgd(self) -> Recipe:
+        """Its point estimate: the same network and formats trained by SGD, one descent that ends in one network.
+
+        Without noise there is nothing to correct: "vc" becomes "naive", which is the same law then.
+        """
+        accumulator = "naive" if self.accumulator == "vc" else self.accumulator
+        return self.override(temperature=0.0, accumulator=accumulator, schedule="decay", cycles=1, samples=1)
+
     def differences(self, other: Recipe) -> dict[str, tuple[Any, Any]]:
         """The fields in which two recipes differ, with both values."""
         mine, theirs = self.to_dict(), other.to_dict()

@@ -156,9 +156,9 @@ def read(path: str | Path) -> Record:
         raise StorageError(f"{path} is a result of another lpsgld: {error}. Evaluate again") from None
 
 
-def read_all(folder: str | Path) -> dict[str, Record]:
-    """All records in a folder, by the names of their files without .json, sorted; none, if there is no folder."""
-    return {path.stem: read(path) for path in sorted(Path(folder).glob("*.json"))}
+def read_all(folder: str | Path, pattern: str = "*.json") -> dict[str, Record]:
+    """The records in a folder, by the names of their files without .json, sorted; none, if there is no folder."""
+    return {path.stem: read(path) for path in sorted(Path(folder).glob(pattern))}
 
 
 def _described(run: Run, dataset: Dataset | None) -> dict[str, Any]:

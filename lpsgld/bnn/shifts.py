@@ -6,13 +6,18 @@ trained for. Shifts take and give uint8 images [N, C, H, W]; their randomness co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
+
+from lpsgld.bnn.datasets import Dataset
+from lpsgld.bnn.ensemble import predictions
+from lpsgld.bnn.runs import Run
 
 _RIGHT_ANGLE = 90.0  # degrees
 _LOUDEST = 128.0  # standard deviation of the noise, of 255
@@ -59,3 +64,27 @@ SHIFTS: Mapping[str, Shift] = MappingProxyType({f.__name__: f for f in (rotated,
 
 def _turned(images: Tensor, angle: float) -> Tensor:
     return transforms.rotate(images, angle, interpolation=InterpolationMode.BILINEAR)
+
+
+# ---- what a network makes of them ------------------------------------------------------------------------------
+
+Setting = tuple[str, float]  # kind, strength
+
+
+def series(images: Tensor, strengths: Sequence[float], seed: int = 0) -> dict[Setting, Tensor]:
+    """The images in every kind and strength. The same random numbers serve all strengths, so that only they change."""
+    return {
+        (kind, strength): shift(images, kind, strength, torch.Generator().manual_seed(seed))
+        for kind in SHIFTS
+        for strength in strengths
+    }
+
+
+def members(
+    run: Run, dataset: Dataset, shifted: Mapping[Setting, Tensor], *, device: str = "auto", seed: int = 0
+) -> dict[Setting, Tensor]:
+    """Probabilities [S, N, C] of a run's posterior samples on each set of images; each sample is read once."""
+    everything = dataclasses.replace(dataset, test_images=torch.cat(list(shifted.values())))
+    told = torch.stack(list(predictions(run, everything, device=device, seed=seed)))
+    parts = told.split([len(images) for images in shifted.values()], dim=1)
+    return dict(zip(shifted, parts, strict=True))

@@ -9,7 +9,7 @@ from lpsgld.lab.exercises import check_answer, predict
 from lpsgld.lab.explore import explore
 from lpsgld.lab.figures import save_figure
 from lpsgld.lab.panel import Panel
-from lpsgld.lab.session import run_folder, start
+from lpsgld.lab.session import recorded_folder, run_folder, start
 from lpsgld.lab.style import new_figure, role
 from lpsgld.lab.view import Control, View
 
@@ -23,6 +23,7 @@ __all__ = [
     "explore",
     "new_figure",
     "predict",
+    "recorded_folder",
     "role",
     "run_folder",
     "save_figure",

@@ -75,6 +75,11 @@ def run_folder(*settings: str) -> Path:
     return Path(parent) / notebook / digest
 
 
+def recorded_folder() -> Path:
+    """Where results of long runs are kept for the notebooks to show: notebooks/recorded of the repository."""
+    return (repository() or Path.cwd()) / "notebooks" / "recorded"
+
+
 def repository() -> Path | None:
     """The folder of the project's clone: the one that holds the current folder, else this package; or None."""
     for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parents[2]):

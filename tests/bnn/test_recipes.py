@@ -135,3 +135,9 @@ def test_overrides_as_typed():
     ]:
         with pytest.raises(RecipeError, match=message):
             recipes.parse_field(text)
+
+
+@pytest.mark.parametrize("name", ["fixed_full", "fixed_vc", "block_full", "block_vc", "block_vc_cyclical", "float32"])
+def test_the_point_estimate_of_a_sampler_is_the_papers_sgd(name):
+    rival = name.replace("vc", "naive").removesuffix("_cyclical")
+    assert RECIPES[f"cifar10_sgld_{name}"].as_sgd() == RECIPES[f"cifar10_sgd_{rival}"]

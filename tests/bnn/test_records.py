@@ -108,6 +108,8 @@ def test_all_records_of_a_folder(tmp_path, record):
         records.write(tmp_path / f"{name}.json", record)
     (tmp_path / "README.md").write_text("not a record")
     assert list(records.read_all(tmp_path)) == ["a", "b"]
+    (tmp_path / "sweep.json").write_text("{}")
+    assert list(records.read_all(tmp_path, "?.json")) == ["a", "b"]
 
 
 def changed(text: str, **fields) -> str:
