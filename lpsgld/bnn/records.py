@@ -43,6 +43,7 @@ class Record:
     rounding    of the activations at test time
     commit      of the code, or None
     chains      one dict a chain: its number "chain", "seconds" over all epochs, "provenance" and "history" as in `Run`
+                (with "branches" in at most 25 of the epochs)
     scores      `Evaluation.summary`
     curve       one dict a number of samples: "samples" and `metrics.summary` of the average of the first ones
     reliability, abstention
@@ -105,7 +106,7 @@ def record(
                 "chain": chain.chain,
                 "seconds": sum(row["seconds"] for row in chain.history),
                 "provenance": chain.provenance,
-                "history": chain.history,
+                "history": _with_fewer_branches(chain.history),
             }
             for chain in chains
         ],
@@ -168,6 +169,16 @@ def _described(run: Run, dataset: Dataset | None) -> dict[str, Any]:
         trained = {"name": _without_path(run.dataset["name"]), "fingerprint": run.dataset["fingerprint"]}
         described["trained_on"] = trained
     return described
+
+
+def _with_fewer_branches(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The history with `branches` in at most 25 epochs, the last among them: they are most of its size."""
+    every = math.ceil(len(history) / 25)
+    last = len(history) - 1
+    return [
+        {name: value for name, value in row.items() if name != "branches" or (last - i) % every == 0}
+        for i, row in enumerate(history)
+    ]
 
 
 def _without_path(name: str) -> str:

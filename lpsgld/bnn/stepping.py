@@ -6,7 +6,7 @@ for the device: what is counted stays on the device until an epoch is over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -42,12 +42,16 @@ class Stepper:
         # BatchNorm has no variance over a single image
         return [batch for batch in order.split(self.recipe.batch_size) if len(batch) > 1 or len(order) == 1]
 
-    def step(self, batch: Tensor, step_size: float) -> tuple[Tensor, Tensor]:
-        """One step of the chain on that batch. Returns the mean loss and the number of hits before it, as tensors."""
+    def step(self, batch: Tensor, step_size: float, look: Callable[[], None] | None = None) -> tuple[Tensor, Tensor]:
+        """One step of the chain on that batch. Returns the mean loss and the number of hits before it, as tensors.
+
+        look: called when gradients and step size are there, before the parameters move."""
         loss, hits = self._loss(batch)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.param_groups[0]["lr"] = step_size
+        if look is not None:
+            look()
         self.optimizer.step()
         return loss.detach(), hits
 

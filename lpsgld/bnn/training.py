@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lpsgld import formats
-from lpsgld.bnn import compiling, datasets, metrics, runs
+from lpsgld.bnn import compiling, datasets, metrics, probe, runs
 from lpsgld.bnn.compiling import Choice
 from lpsgld.bnn.datasets import Dataset
 from lpsgld.bnn.devices import device_name, pick_device, provenance, seeded
@@ -90,9 +90,11 @@ class _Trainer:
     def __init__(self, run: Run, dataset: Dataset, device: torch.device, compile: bool = False):
         self.run, self.recipe, self.dataset, self.device = run, run.recipe, dataset, device
         self.schedule = self.recipe.schedule_function()
-        with self._seeded(epoch=0):
+        with self._seeded(0):
             self.stepper = Stepper(self.recipe, dataset, device, compile)
         self.model, self.optimizer = self.stepper.model, self.stepper.optimizer
+        self.watched = {layer.weight: f"{name}.weight" for name, layer in probe.layers(self.model).items()}
+        self.branches: dict[str, list[float]] = {}
         self.epochs_done = 0
         if runs.checkpoint_path(run.path).exists():
             self._restore()
@@ -114,12 +116,13 @@ class _Trainer:
                 if now + (now - started) > deadline:
                     return
 
-    def _train_epoch(self, epoch: int, bar: tqdm) -> dict[str, float]:
+    def _train_epoch(self, epoch: int, bar: tqdm) -> dict[str, Any]:
         sums, seen, step_size = self._steps(epoch, bar)
         self._require_finite(epoch, sums)
         loss, accuracy = (value / seen for value in sums.tolist())
         self._show(bar, epoch, step_size, loss, accuracy)
-        return {"train_loss": loss, "train_error": 1 - accuracy, "step_size": step_size}
+        row = {"train_loss": loss, "train_error": 1 - accuracy, "step_size": step_size}
+        return row | ({"branches": self.branches} if self.branches else {})
 
     def _steps(self, epoch: int, bar: tqdm) -> tuple[Tensor, int, float]:
         """All steps of an epoch. Returns the sums of losses and hits, the number of images, the last step size."""
@@ -130,7 +133,7 @@ class _Trainer:
         live = not bar.disable and self.device.type == "cpu"
         for step, batch in enumerate(batches):
             step_size = self.recipe.lr * self.schedule((epoch - 1 + step / len(batches)) / self.recipe.epochs)
-            loss, hits = self._step(batch, step_size, epoch)
+            loss, hits = self._step(batch, step_size, epoch, last=step == len(batches) - 1)
             sums += torch.stack([loss * len(batch), hits])
             seen += len(batch)
             bar.update()
@@ -143,9 +146,13 @@ class _Trainer:
         shown = {"loss": f"{loss:.3f}", "accuracy": f"{accuracy:.1%}", "step_size": f"{step_size:.2g}"}
         bar.set_postfix({"epoch": f"{epoch}/{self.recipe.epochs}"} | shown, refresh=False)
 
-    def _step(self, batch: Tensor, step_size: float, epoch: int) -> tuple[Tensor, Tensor]:
+    def _step(self, batch: Tensor, step_size: float, epoch: int, last: bool) -> tuple[Tensor, Tensor]:
+        def look() -> None:
+            with self._seeded(epoch, 1):  # a look may not change the run
+                self.branches = probe.branch_shares(self.optimizer, self.watched)
+
         try:
-            return self.stepper.step(batch, step_size)
+            return self.stepper.step(batch, step_size, look if last else None)
         except NonFiniteGradient as error:
             raise self._diverged(epoch, str(error)) from error
 
@@ -193,5 +200,5 @@ class _Trainer:
             f"{kept} samples and {len(self.run.history)} epochs stay in {self.run.path}"
         )
 
-    def _seeded(self, epoch: int):
-        return seeded(self.device, self.recipe.seed, self.run.chain, epoch)
+    def _seeded(self, *key: int):
+        return seeded(self.device, self.recipe.seed, self.run.chain, *key)

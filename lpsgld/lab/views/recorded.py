@@ -124,7 +124,8 @@ def overview(records: Mapping[str, Record], dataset: str = "cifar10") -> Figure:
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter(PercentFormatter(1.0))
         ax.minorticks_off()
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(0.26, 0.93), ncols=3, handletextpad=0.1)
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="upper left", bbox_to_anchor=(0.26, 0.93), ncols=3, handletextpad=0.1)
     return figure
 
 
