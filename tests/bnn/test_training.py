@@ -178,11 +178,11 @@ def test_divergence_stops_with_the_step_and_keeps_what_was_saved(tmp_path, digit
     recipe = RESNET.override(samples=4)
     step, calls = training._Trainer._step, []
 
-    def poisoned(self, batch, step_size, epoch):
+    def poisoned(self, batch, step_size, epoch, last):
         calls.append(epoch)
         if len(calls) == 10:  # 4 steps an epoch: the second step of epoch 3
             next(self.model.parameters()).data[0, 0, 0, 0] = float("nan")
-        return step(self, batch, step_size, epoch)
+        return step(self, batch, step_size, epoch, last)
 
     monkeypatch.setattr(training._Trainer, "_step", poisoned)
     message = r"epoch 3: step 10: the gradient of \S+ is not finite.*lr is 0.5.*2 samples and 2 epochs stay in"
