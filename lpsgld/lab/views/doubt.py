@@ -13,7 +13,7 @@ from lpsgld.bnn import metrics
 from lpsgld.bnn.shifts import Setting
 from lpsgld.lab.style import color, new_figure, role
 from lpsgld.lab.view import Control, View
-from lpsgld.lab.views.ensembles import RIVAL, ROLES, SAMPLER, Shifted
+from lpsgld.lab.views.ensembles import RIVAL, ROLES, SAMPLER, Shifted, strip
 
 _A_PAGE = 4  # pictures
 _PAGES = 6
@@ -68,8 +68,7 @@ def pictures(
         told, beside = sampler[setting], rival[setting]
         chosen = orders[source, by][_A_PAGE * (page - 1) : _A_PAGE * page]
         for column, index in enumerate(chosen.tolist()):
-            pixels = images[setting][index]
-            artists["pictures"][column].set_data(pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0))
+            artists["pictures"][column].set_data(strip(images[setting][index : index + 1]))
             artists["pictures"][column].set_extent((0, 1, 0, 1))
             truth, guess = int(told.labels[index]), int(told.probabilities[index].argmax())
             verdict = "right" if truth == guess else f"is {classes[truth]}"
@@ -113,7 +112,7 @@ def abstention(sampler: Shifted, rival: Shifted) -> View:
     both = {SAMPLER: sampler, RIVAL: rival}
     plain = {name: _accuracies(told, [(kinds[0], 0.0)], kept) for name, told in both.items()}
     mixed = {
-        (name, kind, strength): _accuracies(told, [(kind, 0.0), (kind, strength)], kept)
+        (name, kind, strength): _accuracies(told, [(kinds[0], 0.0), (kind, strength)], kept)
         for name, told in both.items()
         for kind in kinds
         for strength in strengths
