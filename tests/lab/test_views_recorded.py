@@ -40,6 +40,14 @@ def test_all_corners_for_any_number_of_results(results, count):
     assert check_view(view).median < 2.0, "0.1 s is the goal, 2 s leaves room for a busy machine"
 
 
+def test_long_names_are_shortened_beside_the_slider_where_that_is_unique(results):
+    one, two, _ = results.values()
+    control = views.recorded({"cifar10-jpeg-w16-train_bfp": one, "cifar10-w64-train_bfp": two}).controls[0]
+    assert [control.text(name) for name in control.values] == ["w16-train_bfp", "w64-train_bfp"]
+    control = views.recorded({"cifar10-a-b": one, "cifar100-a-b": two}).controls[0]
+    assert [control.text(name) for name in control.values] == ["cifar10-a-b", "cifar100-a-b"]
+
+
 def test_the_view_shows_the_record(results):
     view = views.recorded(results)
     _, artists = view.build(score="NLL", result="one")

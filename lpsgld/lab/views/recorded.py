@@ -72,7 +72,9 @@ def recorded(records: Mapping[str, Record]) -> View:
         both, alone = record.scores["ensemble"], record.scores["last_sample"]
         return {"error": both["error"], "NLL": both["nll"], "ECE": both["ece"], "ECE of the last alone": alone["ece"]}
 
-    choice = (Control("result", "recorded result", names, first, kind="slider"),) if len(names) > 1 else ()
+    ends = {name: "-".join(name.split("-")[-2:]) for name in names}  # there is little room beside a slider
+    short = ends.get if len(set(ends.values())) == len(names) else str
+    choice = (Control("result", "recorded result", names, first, short, "slider"),) if len(names) > 1 else ()
     return View(
         name="recorded",
         title="Recorded results",
