@@ -95,6 +95,15 @@ def test_disagreement_is_the_share_of_pairs_that_differ():
     assert metrics.disagreement(torch.tensor([[1, 0]])).tolist() == [0]
 
 
+def test_pairs_that_disagree_average_to_the_disagreement():
+    members = torch.randn(5, 60, 4, generator=torch.Generator().manual_seed(0)).softmax(2)
+    shares = metrics.pairwise_disagreement(members)
+    predicted = members.argmax(2)
+    assert shares[1, 4] == (predicted[1] != predicted[4]).double().mean()
+    votes = torch.nn.functional.one_hot(predicted, 4).sum(0)
+    assert shares.sum() / 20 == pytest.approx(metrics.disagreement(votes).mean().item())
+
+
 def test_rhat_is_near_1_for_one_law_and_large_for_two():
     generator = torch.Generator().manual_seed(0)
     draws = torch.randn(2, 200, 3, generator=generator)
