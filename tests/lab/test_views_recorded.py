@@ -55,9 +55,9 @@ def test_the_view_shows_the_record(results):
     record = results["two"]
     assert readout["ECE"] == record.scores["ensemble"]["ece"]
     assert readout["ECE of the last alone"] == record.scores["last_sample"]["ece"]
-    assert artists["curve"].get_ydata().tolist() == [row["error"] for row in record.curve]
+    assert list(artists["curve"].get_ydata()) == [row["error"] for row in record.curve]
     told = record.diagram("ensemble")
-    assert artists["ensemble"].get_xdata().tolist() == told.confidence[told.count >= 5].tolist()
+    assert list(artists["ensemble"].get_xdata()) == told.confidence[told.count >= 5].tolist()
     wrong = artists["wrong"].get_data().values * sum(record.entropy["wrong"])
     assert wrong.round().tolist() == record.entropy["wrong"]
     assert artists["title"].get_text() == "two"
