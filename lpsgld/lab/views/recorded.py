@@ -122,7 +122,7 @@ def overview(records: Mapping[str, Record], dataset: str = "cifar10") -> Figure:
         ax.set(title=title, xscale="log", ylim=(-0.6, len(records) - 0.4))
         ax.set_yticks(rows, records if ax is axes[0] else [""] * len(rows))
         low, high = ax.get_xlim()
-        ax.set_xlim(low / 1.2, high * 1.2)
+        ax.set_xlim(low / 3, high * 3)  # a decade at least: below it, ticks would crowd
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter(PercentFormatter(1.0))
         ax.minorticks_off()
