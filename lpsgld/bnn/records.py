@@ -39,7 +39,8 @@ class Record:
 
     label       the images, in the words of who recorded it
     recipe      of the run; "folder:PATH" keeps only the last part of the path, here and in `dataset`
-    dataset     what `runs.describe` tells of the test images; "trained_on", if the run was trained on others
+    dataset     what `runs.describe` tells of the test images; "trained_on" (name, number of images "train",
+                fingerprint), if the run was trained on others
     rounding    of the activations at test time
     commit      of the code, or None
     chains      one dict a chain: its number "chain", "seconds" over all epochs, "provenance" and "history" as in `Run`
@@ -166,8 +167,8 @@ def _described(run: Run, dataset: Dataset | None) -> dict[str, Any]:
     described = run.dataset if dataset is None else runs.describe(dataset)
     described = described | {"name": _without_path(described["name"])}
     if described["fingerprint"] != run.dataset["fingerprint"]:
-        trained = {"name": _without_path(run.dataset["name"]), "fingerprint": run.dataset["fingerprint"]}
-        described["trained_on"] = trained
+        trained = {what: run.dataset[what] for what in ("name", "train", "fingerprint")}
+        described["trained_on"] = trained | {"name": _without_path(trained["name"])}
     return described
 
 

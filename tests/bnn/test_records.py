@@ -93,7 +93,7 @@ def test_images_other_than_those_trained_on_are_told(finished, evaluation, digit
     other = dataclasses.replace(digits, name="folder:x/inverted", test_images=255 - digits.test_images)
     told = records.record(finished, evaluation, dataset=other).dataset
     assert told["fingerprint"] == other.fingerprint != digits.fingerprint
-    assert told["trained_on"] == {"name": "digits", "fingerprint": digits.fingerprint}
+    assert told["trained_on"] == {"name": "digits", "train": 500, "fingerprint": digits.fingerprint}
     same = dataclasses.replace(digits, name="folder:elsewhere")
     assert "trained_on" not in records.record(finished, evaluation, dataset=same).dataset
 
