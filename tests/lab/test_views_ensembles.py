@@ -97,13 +97,15 @@ def test_the_shifted_view_shows_entropy_and_its_part_from_disagreement(all_views
     assert np.abs(information).max() < 1e-6, "one network does not disagree with itself"
 
 
-def test_the_strip_puts_images_side_by_side():
+def test_the_strip_puts_images_side_by_side_and_lets_the_paper_through():
     images = torch.arange(3 * 2 * 2, dtype=torch.uint8).reshape(3, 1, 2, 2)
     row = views.strip(images)
-    assert row.shape == (2, 3 * 2 + 2 * 2)
-    assert (row[:, :2] == images[0, 0].numpy()).all() and (row[:, 2:4] == 255).all()
-    assert (row[:, 8:] == images[2, 0].numpy()).all()
-    assert views.strip(images.expand(3, 3, 2, 2)).shape == (2, 10, 3)
+    assert row.shape == (2, 3 * 2 + 2 * 2, 4) and row.dtype == np.uint8
+    for channel in range(3):
+        assert (row[:, :2, channel] == images[0, 0].numpy()).all()
+        assert (row[:, 8:, channel] == images[2, 0].numpy()).all()
+    assert (row[0, :, 3] == [255, 255, 0, 0, 255, 255, 0, 0, 255, 255]).all()
+    assert np.array_equal(views.strip(images.expand(3, 3, 2, 2)), row)
 
 
 @pytest.mark.parametrize("by", ["entropy", "disagreement"])
@@ -115,7 +117,7 @@ def test_the_pictures_come_in_the_order_of_doubt(all_views, evaluated, images, l
     doubts = evaluation.entropy if by == "entropy" else evaluation.mutual_information
     chosen = doubts.argsort(descending=True)[4:8]
     for column, index in enumerate(chosen.tolist()):
-        assert (artists["pictures"][column].get_array() == images[setting][index, 0].numpy()).all()
+        assert (artists["pictures"][column].get_array()[:, :, 0] == images[setting][index, 0].numpy()).all()
         for name, predictor in zip((views.SAMPLER, views.RIVAL), evaluated, strict=True):
             heights = [bar.get_height() for bar in artists[name][column]]
             assert heights == pytest.approx(predictor[setting].probabilities[index].tolist())

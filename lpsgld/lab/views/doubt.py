@@ -48,7 +48,7 @@ def pictures(
         bars = {name: [] for name in ROLES}
         for picture, ax in axes.T:
             picture.set_axis_off()
-            artists["pictures"].append(picture.imshow(np.zeros((2, 2)), cmap="gray", vmin=0, vmax=255))
+            artists["pictures"].append(picture.imshow(np.zeros((2, 2))))
             artists["said"].append(picture.set_title("", loc="center", fontsize=15))
             for name, side in ((SAMPLER, -0.2), (RIVAL, 0.2)):
                 look = {"color": color(ROLES[name]), "hatch": "//" if name == RIVAL else None, "label": name}

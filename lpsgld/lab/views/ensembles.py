@@ -175,7 +175,7 @@ def shifted(sampler: Shifted, rival: Shifted, images: Mapping[Setting, Tensor], 
         below = dict(ha="center", va="top", fontsize=14)
         artists = {
             "axes": entropy,
-            "pictures": row.imshow(shown, cmap="gray", vmin=0, vmax=255, aspect="equal"),
+            "pictures": row.imshow(shown, aspect="equal"),
             "said": [row.text(x, -0.05, "", transform=row.get_xaxis_transform(), **below) for x in middles],
             "here": [ax.axvline(0, ymax=0.97, **role("target", linewidth=1.2)) for ax in small],
         }
@@ -235,10 +235,10 @@ def shifted(sampler: Shifted, rival: Shifted, images: Mapping[Setting, Tensor], 
 
 
 def strip(images: Tensor) -> np.ndarray:
-    """Images [N, C, H, W] side by side, with a white line between them: [H, W', 3] or, for one channel, [H, W']."""
-    framed = torch.nn.functional.pad(images, (1, 1), value=255)
-    joined = torch.cat(list(framed), dim=2)[:, :, 1:-1].numpy()
-    return joined[0] if len(joined) == 1 else joined.transpose(1, 2, 0)
+    """uint8 images [N, C, H, W], grey or RGB, side by side with nothing between them: RGBA [H, W', 4]."""
+    opaque = torch.full_like(images[:, :1], 255)
+    framed = torch.nn.functional.pad(torch.cat([images.expand(-1, 3, -1, -1), opaque], dim=1), (1, 1))
+    return torch.cat(list(framed), dim=2)[:, :, 1:-1].permute(1, 2, 0).numpy()
 
 
 def _kinds(told: Shifted) -> tuple[str, ...]:

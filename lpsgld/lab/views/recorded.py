@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -72,9 +72,9 @@ def recorded(records: Mapping[str, Record]) -> View:
         both, alone = record.scores["ensemble"], record.scores["last_sample"]
         return {"error": both["error"], "NLL": both["nll"], "ECE": both["ece"], "ECE of the last alone": alone["ece"]}
 
-    ends = {name: "-".join(name.split("-")[-2:]) for name in names}  # there is little room beside a slider
-    short = ends.get if len(set(ends.values())) == len(names) else str
-    choice = (Control("result", "recorded result", names, first, short, "slider"),) if len(names) > 1 else ()
+    choice = ()
+    if len(names) > 1:
+        choice = (Control("result", "recorded result", names, first, _short(names).get, "slider"),)
     return View(
         name="recorded",
         title="Recorded results",
@@ -120,15 +120,21 @@ def overview(records: Mapping[str, Record], dataset: str = "cifar10") -> Figure:
             label="published (width 64)",
         )
         ax.set(title=title, xscale="log", ylim=(-0.6, len(records) - 0.4))
-        ax.set_yticks(rows, records if ax is axes[0] else [""] * len(rows))
+        ax.set_yticks(rows, _short(records).values() if ax is axes[0] else [""] * len(rows))
         low, high = ax.get_xlim()
         ax.set_xlim(low / 3, high * 3)  # a decade at least: below it, ticks would crowd
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+        ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
         ax.minorticks_off()
     handles = axes[0].get_legend_handles_labels()
     figure.legend(*handles, loc="upper left", bbox_to_anchor=(0.26, 0.93), ncols=3, handletextpad=0.1)
     return figure
+
+
+def _short(names: Iterable[str]) -> dict[str, str]:
+    """The last two parts of each name, which fit beside a slider or an axis, if they tell the names apart."""
+    ends = {name: "-".join(name.split("-")[-2:]) for name in names}
+    return ends if len(set(ends.values())) == len(ends) else {name: name for name in ends}
 
 
 def table(records: Mapping[str, Record], dataset: str = "cifar10") -> str:
