@@ -135,7 +135,7 @@ def abstention(sampler: Shifted, rival: Shifted) -> View:
         low = min(min(curve) for curve in plain.values())
         left.set(title="accuracy on the rest, test images", ylim=(low - 0.15 * (1 - low) - 1e-3, 1 + 0.1 * (1 - low)))
         right.set(title="accuracy on the rest, half of them shifted", ylim=(max(floor - 0.05, 0), 1.01))
-        left.legend(loc="lower right")
+        left.legend(loc="center right")
         update(artists, kind, strength, rejected)
         return figure, artists
 
