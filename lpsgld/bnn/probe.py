@@ -29,15 +29,15 @@ _BINS = 255  # as many as an 8-bit block format has codes
 
 
 @torch.no_grad()
-def branch_shares(optimizer: SGLD, names: dict[Tensor, str]) -> dict[str, list[float]]:
+def branch_shares(optimizer: SGLD, names: dict[Tensor, str]) -> dict[str, Tensor]:
     """For each layer, what `vc_quantize` would do with its weights in the next step, for the gradients that are there.
 
-    names: parameter -> name, of those to look at. Returns name -> the shares of the weights in the branches "spline",
-    "correction" and "floor" (see `variance.branches`), the share whose rounded gradient is 0, and the median of v/v0,
-    to 3 digits. Nothing where weights are in full precision, which has no branches. Where the accumulator is not "vc",
-    it tells what the correction would do with the weights that the network computes with.
+    names: parameter -> name, of those to look at. Returns name -> five numbers, still on the device: the shares of the
+    weights in the branches "spline", "correction" and "floor" (see `variance.branches`), the share whose rounded
+    gradient is 0, and the median of v/v0. Nothing where weights are in full precision, which has no branches. Where the
+    accumulator is not "vc", it tells what the correction would do with the weights that the network computes with.
     """
-    told = {}
+    found_in = {}
     for group in optimizer.param_groups:
         weight, grad = formats.parse(group["weight"]), formats.parse(group["grad"])
         v = 2 * group["lr"] * group["temperature"] / group["num_data"]
@@ -47,10 +47,14 @@ def branch_shares(optimizer: SGLD, names: dict[Tensor, str]) -> dict[str, list[f
             slope = quantize(p.grad, grad)
             mean = p - group["lr"] * (slope + group["weight_decay"] * p)
             found = variance.branches(mean, v, weight)
-            shares = torch.bincount(found.branch.flatten(), minlength=3) / p.numel()
-            numbers = [*shares.tolist(), (slope == 0).float().mean().item(), found.ratio.median().item()]
-            told[names[p]] = [float(f"{number:.3g}") for number in numbers]
-    return told
+            shares = [(found.branch == branch).float().mean() for branch in range(3)]
+            found_in[names[p]] = torch.stack([*shares, (slope == 0).float().mean(), found.ratio.median()])
+    return found_in
+
+
+def told(shares: dict[str, Tensor]) -> dict[str, list[float]]:
+    """What `branch_shares` returned, as numbers of 3 digits. Waits for the device."""
+    return {name: [float(f"{number:.3g}") for number in numbers.tolist()] for name, numbers in shares.items()}
 
 
 def layers(model: nn.Module) -> dict[str, nn.Module]:

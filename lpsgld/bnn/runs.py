@@ -34,7 +34,7 @@ class Run:
     """A training run on disk.
 
     history: one dict an epoch, with epoch, train_loss, train_error, test_nll, test_error, step_size (of the
-    epoch's last step), sampled, seconds, and, unless weights are in full precision, branches (of `probe.branch_shares`
+    epoch's last step), sampled, seconds, and, unless weights are in full precision, branches (of `probe.told`
     in its last step). dataset: name, sizes, image_shape, classes, mean, std, fingerprint.
     """
 

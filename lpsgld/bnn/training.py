@@ -94,7 +94,7 @@ class _Trainer:
             self.stepper = Stepper(self.recipe, dataset, device, compile)
         self.model, self.optimizer = self.stepper.model, self.stepper.optimizer
         self.watched = {layer.weight: f"{name}.weight" for name, layer in probe.layers(self.model).items()}
-        self.branches: dict[str, list[float]] = {}
+        self.branches: dict[str, Tensor] = {}
         self.epochs_done = 0
         if runs.checkpoint_path(run.path).exists():
             self._restore()
@@ -122,7 +122,7 @@ class _Trainer:
         loss, accuracy = (value / seen for value in sums.tolist())
         self._show(bar, epoch, step_size, loss, accuracy)
         row = {"train_loss": loss, "train_error": 1 - accuracy, "step_size": step_size}
-        return row | ({"branches": self.branches} if self.branches else {})
+        return row | ({"branches": probe.told(self.branches)} if self.branches else {})
 
     def _steps(self, epoch: int, bar: tqdm) -> tuple[Tensor, int, float]:
         """All steps of an epoch. Returns the sums of losses and hits, the number of images, the last step size."""
