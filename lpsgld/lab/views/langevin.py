@@ -235,6 +235,8 @@ def build_modes(distance, seed):
     artists["samples"].set_facecolor(color("sgld"))
     ax.set(xlim=(0, MODES_STEPS), ylim=(-4, 4), xlabel="step", ylabel="parameter θ")
     law.set(xlim=(0, 0.75), xlabel="density", title="all their states, and the target")
+    for other in DISTANCES:  # a quarter of a second each: once, and not while a slider moves
+        mode_chains(other, seed), crossing_time(other)
     update_modes(artists, distance, seed)
     return figure, artists
 

@@ -205,6 +205,7 @@ sgd = View(
     ),
     static=({}, {"alpha": 1e-2}, {"noise": 0.1}),
     ghosts=("sgd", "naive", "vc"),
+    continuous=False,  # the first visit of a setting takes up to half a second
 )
 
 
