@@ -18,12 +18,23 @@ PREFERENCE = (
     "text/plain",
 )
 
+_ONLY_A_WIDGET = {"application/vnd.jupyter.widget-view+json", "text/plain"}
+
 
 def to_html(content: nbformat.NotebookNode, title: str, directory: Path) -> str:
     """The notebook as HTML; `directory` is where its relative picture links start."""
-    content = copy.deepcopy(content)
-    content.metadata.pop("widgets", None)  # what is left needs no script of theirs
+    content = without_widgets(content)
     exporter = HTMLExporter(embed_images=True)
     exporter.config.NbConvertBase.display_data_priority = list(PREFERENCE)
     html, _ = exporter.from_notebook_node(content, {"metadata": {"name": title, "path": str(directory)}})
     return html
+
+
+def without_widgets(content: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A copy of the notebook that needs no widget's script: their pictures stay, progress bars go."""
+    content = copy.deepcopy(content)
+    content.metadata.pop("widgets", None)
+    for cell in content.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if set(output.get("data", {})) != _ONLY_A_WIDGET]
+    return content

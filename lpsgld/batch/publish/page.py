@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import Container
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from nbconvert import HTMLExporter
 from traitlets.config import Config
 
 from lpsgld.batch.errors import BatchError, about
-from lpsgld.batch.export import PREFERENCE
+from lpsgld.batch.export import PREFERENCE, without_widgets
 from lpsgld.batch.notebook import Notebook
 from lpsgld.batch.publish import prose
 from lpsgld.batch.publish.pictures import Figure, Gallery
@@ -113,9 +112,7 @@ def _export(content: nbformat.NotebookNode, files: Files) -> str:
     config.HTMLExporter.extra_template_basedirs = [str(ASSETS)]
     config.HTMLExporter.template_name = "notebook"
     exporter = HTMLExporter(config=config, filters={"show_picture": files.show_output})
-    content = nbformat.from_dict(json.loads(json.dumps(content)))  # exporters change what they are given
-    content.metadata.pop("widgets", None)
-    return exporter.from_notebook_node(content)[0]
+    return exporter.from_notebook_node(without_widgets(content))[0]
 
 
 def _keep_picture(picture: Tag, directory: Path, files: Files) -> None:
