@@ -1,6 +1,7 @@
 """An executed notebook as one HTML file, with its pictures inside and in place of its widgets."""
 
 import copy
+import html
 from pathlib import Path
 
 import nbformat
@@ -24,10 +25,13 @@ _ONLY_A_WIDGET = {"application/vnd.jupyter.widget-view+json", "text/plain"}
 def to_html(content: nbformat.NotebookNode, title: str, directory: Path) -> str:
     """The notebook as HTML; `directory` is where its relative picture links start."""
     content = without_widgets(content)
+    for cell in content.cells:
+        for output in cell.get("outputs", []):
+            _describe(output)
     exporter = HTMLExporter(embed_images=True)
     exporter.config.NbConvertBase.display_data_priority = list(PREFERENCE)
-    html, _ = exporter.from_notebook_node(content, {"metadata": {"name": title, "path": str(directory)}})
-    return html
+    page, _ = exporter.from_notebook_node(content, {"metadata": {"name": title, "path": str(directory)}})
+    return page
 
 
 def without_widgets(content: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -38,3 +42,12 @@ def without_widgets(content: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if set(output.get("data", {})) != _ONLY_A_WIDGET]
     return content
+
+
+def _describe(output: nbformat.NotebookNode) -> None:
+    """Give a picture its alternative text, which nbconvert's template leaves out."""
+    look = output.get("metadata", {}).get("image/png", {})
+    if "image/png" in output.get("data", {}) and "alt" in look:
+        texts = {"src": f"data:image/png;base64,{output.data['image/png'].strip()}"} | look
+        attributes = " ".join(f'{name}="{html.escape(str(text))}"' for name, text in texts.items())
+        output.data["text/html"] = f'<img {attributes} style="max-width: 100%; height: auto">'
