@@ -51,9 +51,10 @@ def update(
 
 
 def require_accumulator(accumulator: str) -> None:
-    """Raises ValueError unless `accumulator` is one of "full", "naive", "vc"."""
+    """Raises ValueError unless `accumulator` is one of those of `update`."""
     if accumulator not in get_args(Accumulator):
-        raise ValueError(f'the accumulator is {accumulator!r}, but must be "full", "naive" or "vc"')
+        known = ", ".join(f'"{name}"' for name in get_args(Accumulator))
+        raise ValueError(f"the accumulator is {accumulator!r}, but must be one of {known}")
 
 
 class _Setting(NamedTuple):

@@ -34,7 +34,7 @@ def executed(monkeypatch):
     class Executed(list):
         status = "passed"
 
-        def __call__(self, job, run_directory):
+        def __call__(self, job, run_directory, figures):
             self.append((job, run_directory))
             return batch.Result(job.name, self.status)
 
@@ -73,7 +73,7 @@ def test_the_exit_status_tells_the_outcome(executed, status, expected):
         (["run", "--set", "01.seed=one"], "parameter seed is int, got str 'one'"),
         (["list", "02_second"], "unknown notebook '02_second'"),
         (["figures", "01-law", "01-low"], "unknown figure '01-low'; did you mean 01-law?"),
-        (["figures", "--list", "nothing"], "unknown figure 'nothing'; (there is: 01-law)"),
+        (["figures", "--list", "nothing"], "unknown figure 'nothing' (there is: 01-law)"),
     ],
 )
 def test_a_mistake_is_one_line_on_stderr_before_anything_runs(executed, capsys, arguments, message):

@@ -95,7 +95,7 @@ def test_one_step_has_the_promised_mean_and_variance(accumulator):
     sample = p.detach().double()
     assert_mean(sample, mean, float(sample.std()))
     centre = torch.linspace(-8, 8, 200_001).double()
-    weight = torch.exp(-centre**2 / 2)
+    weight = torch.exp(-(centre**2) / 2)
     delta = (mean + std * centre).abs()
     f = delta / W_GAP % 1
     naive = float((weight * (f * (1 - f) * W_GAP**2 + (mean + std * centre) ** 2)).sum() / weight.sum()) - mean**2
@@ -188,7 +188,7 @@ def test_unnamed_parameters_are_counted():
         ({"num_data": 0}, "num_data is 0"),
         ({"temperature": -1.0}, "temperature is -1.0"),
         ({"weight_decay": math.inf}, "weight_decay is inf"),
-        ({"accumulator": "VC"}, "'VC'.*\"full\", \"naive\" or \"vc\""),
+        ({"accumulator": "VC"}, '\'VC\'.*"full", "naive", "vc"'),
         ({"weight": "fixed(8,3)"}, "parse|qtorch|use"),
     ],
 )

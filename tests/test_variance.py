@@ -210,7 +210,7 @@ def test_nan_stays_nan(fmt):
 
 # ---- extreme magnitudes ----------------------------------------------------------------------------------------------
 
-magnitudes = st.floats(-2.0**100, 2.0**100, width=32)
+magnitudes = st.floats(-(2.0**100), 2.0**100, width=32)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)

@@ -27,9 +27,11 @@ def run(
 ) -> list[Result]:
     """Run the notebooks of a profile, or those named, in order; one Result each, also for those skipped.
 
-    `overrides` maps a notebook's name to parameters that take precedence over the profile's. Executed notebooks
-    and HTML copies go to `out` (see `run_directory`). A notebook whose device is missing, or whose prerequisite
-    did not pass, is skipped. Ctrl-C ends the running notebook and skips the rest.
+    `overrides` maps a notebook's name to parameters that take precedence over the profile's. Executed notebooks and
+    HTML copies go to `out` (see `run_directory`); figures to `figures/` of the repository, but to `figures/` in the
+    run's folder if that was chosen, or if sizes or parameters are not those meant for slides. A notebook whose
+    device is missing, or whose prerequisite did not pass, is skipped. Ctrl-C ends the running notebook and skips
+    the rest.
 
     Raises BatchError, before anything runs, for an unknown notebook, profile or parameter, a value of the wrong
     type, a notebook without exactly one parameters cell, or an output directory that cannot be made.
@@ -45,7 +47,9 @@ def run(
     for position, job in enumerate(jobs, start=1):
         print(f"[{position}/{len(jobs)}] {job.name} (time limit {job.timeout:g} s)", flush=True)
         reason = _obstacle(job, results)
-        result = Result(job.name, "skipped", reason) if reason else _attempt(job, target)
+        for_slides = out is None and not job.smoke and not job.overridden
+        figures = (directory.parent if for_slides else target) / "figures"
+        result = Result(job.name, "skipped", reason) if reason else _attempt(job, target, figures)
         print(f"      {result.status}: {reason or f'{result.seconds:.1f} s'}", flush=True)
         results.append(result)
     return results
@@ -56,9 +60,9 @@ def run_directory(directory: Path, profile: str, out: Path | None = None) -> Pat
     return (out or directory.parent / "runs" / profile).resolve()
 
 
-def _attempt(job: Job, target: Path) -> Result:
+def _attempt(job: Job, target: Path, figures: Path) -> Result:
     try:
-        return execute(job, target)
+        return execute(job, target, figures)
     except KeyboardInterrupt:  # after the kernel's end, while its files are being written
         return Result(job.name, "interrupted", "interrupted", "writing its files")
     except OSError as error:  # a full disk, a read-only folder: the next notebook may be smaller

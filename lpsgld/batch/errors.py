@@ -24,5 +24,5 @@ def known_name(kind: str, name: str, names: Iterable[str]) -> str:
     if name in names:
         return name
     nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]}? " if nearest else ""
-    raise BatchError(f"unknown {kind} {name!r}; {hint}(there is: {', '.join(names) or 'none'})")
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    raise BatchError(f"unknown {kind} {name!r}{hint} (there is: {', '.join(names) or 'none'})")

@@ -44,22 +44,21 @@ class Result:
     html: Path | None = None
 
 
-def execute(job: Job, run_directory: Path) -> Result:
-    """Execute `job` and keep its executed notebook and HTML copy in `run_directory`.
+def execute(job: Job, run_directory: Path, figures: Path) -> Result:
+    """Execute `job` and keep its executed notebook and HTML copy in `run_directory`, its figures in `figures`.
 
     NAME.ipynb is replaced only by a copy that passed; one that did not becomes NAME.failed.ipynb.
     """
     started = time.time()
     with tempfile.TemporaryDirectory(prefix=f".{job.name}-", dir=run_directory) as name:
         scratch = Path(name)
-        ending = supervise(_command(job, scratch), _environment(scratch, run_directory), job.timeout)
+        ending = supervise(_command(job, scratch), _environment(scratch, run_directory, figures), job.timeout)
         content = _load_executed(scratch)
         problem = _problem(job, ending, content, scratch)
         if content:
             page_problem = _write_html(job, content, scratch)
             problem = problem or page_problem
         executed, html = _keep(job.name, scratch, run_directory, passed=problem is None)
-    figures = (run_directory if job.smoke else job.notebook.path.parents[1]) / "figures"
     return Result(
         name=job.name,
         status="interrupted" if ending.how == "interrupted" else "failed" if problem else "passed",
@@ -88,7 +87,7 @@ def _command(job: Job, scratch: Path) -> list[str]:
     return [sys.executable, "-P", worker.__file__, str(job_file)]
 
 
-def _environment(scratch: Path, run_directory: Path) -> dict[str, str]:
+def _environment(scratch: Path, run_directory: Path, figures: Path) -> dict[str, str]:
     """This process's environment, with a kernel `python3` that is this very Python and sees this very package."""
     kernel = scratch / "kernels" / "python3"
     kernel.mkdir(parents=True)
@@ -102,6 +101,7 @@ def _environment(scratch: Path, run_directory: Path) -> dict[str, str]:
         "IPYTHONDIR": str(scratch / "ipython"),
         "PYTHONPATH": _prepended(package_parent, "PYTHONPATH"),
         "LPSGLD_RUN_DIR": str(run_directory),
+        "LPSGLD_FIGURES": str(figures),
     }
 
 

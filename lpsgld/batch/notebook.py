@@ -51,10 +51,10 @@ def names(directory: Path) -> list[str]:
 
 
 def resolve(text: str, directory: Path) -> str:
-    """The notebook that `text` means: a name, a path to it, or its number (`05`)."""
+    """The notebook that `text` means: a name, a path to it, or its number (`05` or `5`)."""
     name = Path(text).name.removesuffix(".ipynb")
     available = names(directory)
-    numbered = [candidate for candidate in available if candidate.startswith(f"{name}_")]
+    numbered = [candidate for candidate in available if candidate.startswith(f"{name.zfill(2)}_")]
     return numbered[0] if len(numbered) == 1 and name.isdigit() else known_name("notebook", name, available)
 
 
@@ -103,5 +103,6 @@ def _requirements(content: nbformat.NotebookNode, path: Path) -> tuple[tuple[str
 def _headline(content: nbformat.NotebookNode) -> tuple[str, str]:
     lines = next((cell.source for cell in content.cells if cell.cell_type == "markdown"), "").splitlines()
     title = next((line.lstrip("# ") for line in lines if line.startswith("# ")), "")
-    question = next((line.replace("*", "").strip("#>_ ") for line in lines if line.rstrip("*_ ").endswith("?")), "")
+    prose = (line for line in lines if not line.startswith("# "))
+    question = next((line.replace("*", "").strip("#>_ ") for line in prose if line.rstrip("*_ ").endswith("?")), "")
     return title, question.removeprefix("The question: ")

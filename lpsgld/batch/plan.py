@@ -29,12 +29,16 @@ Overrides = Mapping[str, Mapping[str, Value]]
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook to run: the parameters to inject, its time limit in seconds, the device it cannot do without."""
+    """One notebook to run: the parameters to inject, its time limit in seconds, the device it cannot do without.
+
+    overridden: whether some parameter is not the profile's.
+    """
 
     notebook: Notebook
     parameters: dict[str, Value]
     timeout: float
     device: str
+    overridden: bool = False
 
     @property
     def name(self) -> str:
@@ -92,7 +96,7 @@ def _job(notebook: Notebook, section: dict[str, Any], overrides: Mapping[str, Va
     for key, value in values.items():
         notebook.parameters[known_name("parameter", key, notebook.parameters)].check(value)
     device = known_name("device", section.get("requires", notebook.device), DEVICES)
-    return Job(notebook, values, _seconds(section["timeout"]), device)
+    return Job(notebook, values, _seconds(section["timeout"]), device, bool(overrides))
 
 
 def _read_profile(directory: Path, profile: str) -> tuple[float, dict[str, dict[str, Any]]]:

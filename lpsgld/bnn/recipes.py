@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -22,6 +22,7 @@ from torch import nn
 from lpsgld import formats, schedules
 from lpsgld.bnn import datasets, models
 from lpsgld.schedules import Schedule
+from lpsgld.sgld import Accumulator
 
 
 class RecipeError(ValueError):
@@ -77,7 +78,7 @@ class Recipe:
         for field in ("weight", "grad", "activation", "error"):
             object.__setattr__(self, field, _format_name(field, getattr(self, field)))
         _one_of("model", self.model, models.MODELS)
-        _one_of("accumulator", self.accumulator, ("full", "naive", "vc"))
+        _one_of("accumulator", self.accumulator, get_args(Accumulator))
         _one_of("schedule", self.schedule, ("constant", "decay", "cyclical"))
         if not self.dataset.startswith(datasets.FOLDER):
             _one_of("dataset", self.dataset, datasets.NAMES, f', or "{datasets.FOLDER}PATH"')

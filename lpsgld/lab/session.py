@@ -35,8 +35,8 @@ _session: Session | None = None
 def start(notebook: str, *, seed: int = 0, live: bool = True, smoke: bool = False) -> None:
     """Begin the notebook with this name (such as "05_variance_correction"); its parameters are passed on.
 
-    Figures go to `figures/` of the repository, those of a smoke run to `figures/` in the run's own folder: the
-    one named by the environment variable LPSGLD_RUN_DIR, or `runs/smoke`.
+    Figures go to `figures/` of the repository, or where the environment variable LPSGLD_FIGURES says; those of a smoke
+    run to `figures/` in the run's own folder: the one named by LPSGLD_RUN_DIR, or `runs/smoke`.
 
     Raises ValueError if the name does not begin with the notebook's number.
     """
@@ -47,7 +47,7 @@ def start(notebook: str, *, seed: int = 0, live: bool = True, smoke: bool = Fals
     if smoke:
         figures = Path(os.environ.get("LPSGLD_RUN_DIR") or root / "runs" / "smoke") / "figures"
     else:
-        figures = root / "figures"
+        figures = Path(os.environ.get("LPSGLD_FIGURES") or root / "figures")
     _session = Session(notebook, seed, live, smoke, figures)
 
 

@@ -208,7 +208,7 @@ def test_an_output_directory_that_cannot_be_made_is_refused(folder, tmp_path):
 
 @pytest.mark.parametrize(("error", "status"), [(OSError("disk full"), "failed"), (KeyboardInterrupt(), "interrupted")])
 def test_what_happens_while_files_are_written_is_a_result_too(folder, tmp_path, monkeypatch, error, status):
-    def fail(job, target):
+    def fail(job, target, figures):
         raise error
 
     monkeypatch.setattr(batch, "execute", fail)
@@ -255,6 +255,28 @@ def test_memory_counts_descendants_and_not_the_command_itself(tmp_path):
     ending = supervise([sys.executable, "-c", spawn], os.environ, 60)
     assert (ending.how, ending.returncode) == ("done", 0)
     assert 200 < ending.peak_mib < 260
+
+
+@pytest.mark.parametrize(
+    ("smoke", "overrides", "out", "where"),
+    [
+        (False, {}, None, "figures"),
+        (True, {}, None, "runs/small/figures"),
+        (False, {"01_where": {"seed": 1}}, None, "runs/small/figures"),
+        (False, {}, "elsewhere", "elsewhere/figures"),
+    ],
+    ids=["for slides", "smoke", "other parameters", "another folder"],
+)
+def test_only_a_profiles_own_run_writes_into_the_figures_for_slides(folder, tmp_path, smoke, overrides, out, where):
+    """Otherwise an experiment would replace the pictures that lectures use."""
+    source = "from lpsgld import lab\nlab.start('01_where', seed=seed, live=live, smoke=smoke)\n"
+    folder.notebook("01_where", source + "print(lab.session.current().figures)")
+    folder.profile("small", **{"01_where": {"live": False, "smoke": smoke}})
+    chosen = tmp_path / out if out else None
+    (result,) = batch.run(profile="small", overrides=overrides, out=chosen, notebook_dir=folder.path)
+    assert result.status == "passed", result.reason
+    (*_, cell) = nbformat.read(result.executed, as_version=4).cells
+    assert Path(cell.outputs[0].text.strip()) == tmp_path / where
 
 
 def test_no_manifest_or_a_broken_one_means_no_figures(tmp_path):
