@@ -14,8 +14,8 @@ import torch
 
 from benchmarks import epoch, network, optimizer, rounding
 from benchmarks.timing import Row, table
-from lpsgld.bnn import compiling
 from lpsgld.bnn.devices import device_name, pick_device
+from lpsgld.bnn.training import compiling
 
 SECTIONS = ("rounding", "optimizer", "network", "epoch")
 

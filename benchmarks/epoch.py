@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 import torch
 
 from benchmarks.timing import Row, interleaved
-from lpsgld.bnn import compiling, datasets
-from lpsgld.bnn.datasets import Dataset
-from lpsgld.bnn.recipes import RECIPES, Recipe
-from lpsgld.bnn.stepping import Stepper
+from lpsgld.bnn.data import datasets
+from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.training import compiling
+from lpsgld.bnn.training.recipes import RECIPES, Recipe
+from lpsgld.bnn.training.stepping import Stepper
 
 GOALS = {"train_fixed": "2 s", "train_bfp": "2.5 s", "train_bfp_cyclic": "2.5 s"}  # on an H100
 

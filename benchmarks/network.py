@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks.rounding import qtorch_quant
 from benchmarks.timing import Row, interleaved
 from lpsgld import Quantizer
-from lpsgld.bnn import models
+from lpsgld.bnn.network import models
 
 FORMAT = BlockFloatingPoint(8, 0)
 

@@ -11,7 +11,7 @@ from torch import nn
 from benchmarks.rounding import draw, qtorch_quant, theirs
 from benchmarks.timing import Row, interleaved
 from lpsgld import SGLD, formats
-from lpsgld.bnn import models
+from lpsgld.bnn.network import models
 
 STEP = dict(lr=0.5, weight_decay=5e-4)  # the paper's recipe
 NUM_DATA, TEMPERATURE = 50_000, 1e-3

@@ -18,10 +18,11 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from benchmarks import epoch
-from lpsgld.bnn import compiling, datasets
+from lpsgld.bnn.data import datasets
 from lpsgld.bnn.devices import device_name, pick_device
-from lpsgld.bnn.recipes import RECIPES
-from lpsgld.bnn.stepping import Stepper
+from lpsgld.bnn.training import compiling
+from lpsgld.bnn.training.recipes import RECIPES
+from lpsgld.bnn.training.stepping import Stepper
 
 # what the name of an operation, or of the nearest one around it, holds
 PARTS = {

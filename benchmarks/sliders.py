@@ -9,8 +9,8 @@ import importlib
 import pkgutil
 
 from lpsgld.lab import views
-from lpsgld.lab.checking import check_view
-from lpsgld.lab.view import View
+from lpsgld.lab.sliders.view import View
+from tests.lab.checking import check_view
 
 
 def main() -> None:

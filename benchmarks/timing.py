@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lpsgld.timing import rounds
+from lpsgld.bnn.costs.timing import rounds
 
 
 def interleaved(cases: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, float]:

@@ -5,7 +5,7 @@ The numerics are imported here; the worlds whose answer is known live in `lpsgld
 """
 
 from lpsgld.rounding import Quantizer, quantize
-from lpsgld.sgld import SGLD, NonFiniteGradient
+from lpsgld.samplers.sgld import SGLD, NonFiniteGradient
 from lpsgld.variance import vc_quantize
 
 __all__ = ["SGLD", "NonFiniteGradient", "Quantizer", "quantize", "vc_quantize"]

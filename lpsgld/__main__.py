@@ -123,15 +123,16 @@ def _add_figures_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _figures(options: argparse.Namespace) -> int:
     """Run the notebooks that draw the figures, at the sizes meant for slides, or list them."""
-    from lpsgld.batch import BatchError, figures, notebook
+    from lpsgld.batch import BatchError, notebook
+    from lpsgld.publish import catalogue
 
     with mendable(BatchError):
         directory = notebook.find_directory()
-        chosen = figures.choose(options.figures, figures.catalogue(directory))
+        chosen = catalogue.choose(options.figures, catalogue.catalogue(directory))
         if not options.list:
             return _execute(directory, sorted(set(chosen.values())), "laptop")
     with mendable(ValueError):  # a manifest that is not ours
-        print(figures.describe(chosen, directory.parent / "figures"))
+        print(catalogue.describe(chosen, directory.parent / "figures"))
     return 0
 
 
@@ -145,7 +146,8 @@ def _add_book_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _book(options: argparse.Namespace) -> int:
-    from lpsgld.batch import BatchError, notebook, publish, run_directory
+    from lpsgld import publish
+    from lpsgld.batch import BatchError, notebook, run_directory
     from lpsgld.batch.report import shortened
 
     with mendable(BatchError):
@@ -167,7 +169,8 @@ def _add_slides_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _slides(options: argparse.Namespace) -> int:
-    from lpsgld.batch import BatchError, notebook, publish
+    from lpsgld import publish
+    from lpsgld.batch import BatchError, notebook
     from lpsgld.batch.report import shortened
 
     with mendable(BatchError):

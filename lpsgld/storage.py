@@ -3,7 +3,7 @@
 A tensor on the grid of its format packs into integer codes (int8, int16 above 8 bits, int32 above 16) and, for block
 formats, one exponent a block; it unpacks to the identical tensor. A posterior sample is one safetensors file: packed
 weights, buffers as they are, format and recipe as JSON. Files are written to a temporary name and renamed, carry a
-checksum, and are never pickled. What a training run puts into its folder is told in `bnn/runs.py`.
+checksum, and are never pickled. What a training run puts into its folder is told in `bnn/training/runs.py`.
 """
 
 from __future__ import annotations

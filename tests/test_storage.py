@@ -10,7 +10,7 @@ import torch
 
 import lpsgld
 from lpsgld import formats, storage
-from lpsgld.bnn import models
+from lpsgld.bnn.network import models
 from lpsgld.storage import StorageError
 
 FORMATS = [

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 
-from lpsgld.lab.figures import read_manifest
+from lpsgld.lab.figures.saving import read_manifest
 
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 

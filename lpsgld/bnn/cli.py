@@ -11,13 +11,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lpsgld.bnn import chains, datasets, ensemble, recipes, records, reproduce, runs, training
-from lpsgld.bnn.compiling import CompileError
-from lpsgld.bnn.datasets import DatasetError
+from lpsgld.bnn.data import datasets
+from lpsgld.bnn.data.datasets import DatasetError
 from lpsgld.bnn.devices import DeviceError
-from lpsgld.bnn.recipes import Recipe, RecipeError
-from lpsgld.bnn.runs import RunError
-from lpsgld.bnn.training import TrainingDiverged
+from lpsgld.bnn.judging import ensemble, records
+from lpsgld.bnn.studies import reproduce
+from lpsgld.bnn.training import loop, recipes, runs, torchrun
+from lpsgld.bnn.training.compiling import CompileError
+from lpsgld.bnn.training.loop import TrainingDiverged
+from lpsgld.bnn.training.recipes import Recipe, RecipeError
+from lpsgld.bnn.training.runs import RunError
 from lpsgld.storage import StorageError
 
 ERRORS = (RecipeError, DatasetError, DeviceError, CompileError, RunError, StorageError, TrainingDiverged)
@@ -44,7 +47,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 def train_command(options: argparse.Namespace) -> int:
     """Train as asked, then say where the samples are."""
     recipe = _recipe(options.recipe).override(**_fields(options))
-    function = chains.train_chains if chains.under_torchrun() else training.train
+    function = torchrun.train_chains if torchrun.under_torchrun() else loop.train
     run = function(recipe, options.out, **_training(options))
     last = run.history[-1]
     print(

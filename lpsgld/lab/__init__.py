@@ -6,12 +6,12 @@ themselves are in `lpsgld.lab.views`, one module a notebook, which is not import
 
 from lpsgld.lab.claims import ClaimFailed, claim, summary
 from lpsgld.lab.exercises import check_answer, predict
-from lpsgld.lab.explore import explore
-from lpsgld.lab.figures import save_figure
-from lpsgld.lab.panel import Panel
+from lpsgld.lab.figures.saving import save_figure
 from lpsgld.lab.session import recorded_folder, run_folder, start
+from lpsgld.lab.sliders.explore import explore
+from lpsgld.lab.sliders.panel import Panel
+from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import new_figure, role
-from lpsgld.lab.view import Control, View
 
 __all__ = [
     "ClaimFailed",

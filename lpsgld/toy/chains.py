@@ -7,9 +7,9 @@ from torch import Tensor
 
 from lpsgld.formats import Format
 from lpsgld.rounding import quantize
-from lpsgld.sgld import Accumulator, update
-from lpsgld.toy.planar import PlanarTarget
+from lpsgld.samplers.sgld import Accumulator, update
 from lpsgld.toy.targets import Target
+from lpsgld.toy.targets.planar import PlanarTarget
 
 
 def step(

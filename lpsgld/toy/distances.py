@@ -6,7 +6,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.special import logsumexp
 
-from lpsgld.toy.laws import Law
+from lpsgld.toy.exact.laws import Law
 from lpsgld.toy.targets import Target
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)

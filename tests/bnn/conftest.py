@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lpsgld.bnn import datasets, training
-from lpsgld.bnn.datasets import Dataset
-from lpsgld.bnn.recipes import RECIPES, Recipe
-from lpsgld.bnn.runs import Run
+from lpsgld.bnn.data import datasets
+from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.training import loop
+from lpsgld.bnn.training.recipes import RECIPES, Recipe
+from lpsgld.bnn.training.runs import Run
 
 SMALL = RECIPES["train_bfp"].override(dataset="digits", model="mlp", width=16, epochs=6, samples=3)
 
@@ -37,4 +38,4 @@ def small() -> Recipe:
 def finished(digits, tmp_path_factory) -> Run:
     """A finished run of the small recipe. Do not change its folder."""
     path: Path = tmp_path_factory.mktemp("run") / "small"
-    return training.train(SMALL, path, dataset=digits, progress=False, device="cpu")
+    return loop.train(SMALL, path, dataset=digits, progress=False, device="cpu")

@@ -5,10 +5,11 @@ import json
 
 import pytest
 
-from lpsgld.bnn import cli, records
-from lpsgld.bnn.datasets import DatasetError
-from lpsgld.bnn.recipes import RECIPES, RecipeError
-from lpsgld.bnn.runs import Run, RunError
+from lpsgld.bnn import cli
+from lpsgld.bnn.data.datasets import DatasetError
+from lpsgld.bnn.judging import records
+from lpsgld.bnn.training.recipes import RECIPES, RecipeError
+from lpsgld.bnn.training.runs import Run, RunError
 
 QUICK = ["--dataset", "digits", "--set", "model=mlp", "--set", "width=8", "--set", "epochs=2", "--set", "samples=2"]
 

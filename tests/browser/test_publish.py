@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from lpsgld import batch
-from lpsgld.batch.publish import build_book, build_deck
+from lpsgld.publish import build_book, build_deck
 from tests.batch.made_up import png, write_book_sources
 
 pytestmark = pytest.mark.browser

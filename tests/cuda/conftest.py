@@ -7,8 +7,8 @@ import os
 import pytest
 import torch
 
-from lpsgld.bnn import datasets
-from lpsgld.bnn.datasets import Dataset
+from lpsgld.bnn.data import datasets
+from lpsgld.bnn.data.datasets import Dataset
 
 
 @pytest.fixture(scope="session")

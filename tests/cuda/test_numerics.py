@@ -9,7 +9,7 @@ from scipy import stats
 from torch import nn
 
 from lpsgld import SGLD, formats, quantize, vc_quantize
-from lpsgld.bnn import compiling
+from lpsgld.bnn.training import compiling
 from lpsgld.toy import chains
 from lpsgld.toy.exact import stationary
 from lpsgld.toy.targets import Gaussian

@@ -6,10 +6,10 @@ import pytest
 import torch
 from tqdm.auto import tqdm
 
-from lpsgld.bnn import training
-from lpsgld.bnn.recipes import RECIPES
-from lpsgld.bnn.runs import Run
-from lpsgld.bnn.stepping import Stepper
+from lpsgld.bnn.training import loop
+from lpsgld.bnn.training.recipes import RECIPES
+from lpsgld.bnn.training.runs import Run
+from lpsgld.bnn.training.stepping import Stepper
 
 RESNET = RECIPES["train_bfp"].override(dataset="digits", model="resnet10", width=8, epochs=4, samples=2)
 EITHER = pytest.mark.parametrize("compile", [False, True], ids=["eager", "compiled"])
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")
 
 
 def train(recipe, out, dataset, device, **options) -> Run:
-    return training.train(recipe, out, dataset=dataset, progress=False, device=device.type, **options)
+    return loop.train(recipe, out, dataset=dataset, progress=False, device=device.type, **options)
 
 
 def sample_bytes(run: Run) -> list[bytes]:
@@ -62,7 +62,7 @@ def test_a_compiled_gradient_equals_the_eager_one(digits, device):
 def test_the_host_does_not_wait_in_an_epoch(tmp_path, digits, device, compile, accumulator):
     recipe = RESNET.override(accumulator=accumulator)
     shifted = dataclasses.replace(digits, pad=1, flip=True)
-    trainer = training._Trainer(Run(tmp_path, recipe, 0, {}, {}, []), shifted, device, compile)
+    trainer = loop._Trainer(Run(tmp_path, recipe, 0, {}, {}, []), shifted, device, compile)
     trainer._steps(1, tqdm(disable=True))  # compiles, and allocates
     torch.cuda.synchronize()
     before = torch.cuda.get_sync_debug_mode()

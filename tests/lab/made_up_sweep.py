@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lpsgld.bnn.sweep import Point, Settings, Sweep
+from lpsgld.bnn.studies.sweep import Point, Settings, Sweep
 
 _COST = {"full": (0.12, 2), "naive": (0.5, 1), "vc": (0.2, 2)}  # NLL above float32 at a gap of 1, and its power
 _SHARES = np.exp(-0.5 * (np.linspace(-4, 4, 129) / 0.4) ** 2)

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from lpsgld.lab.checking import check_view
 from tests.lab import demo
+from tests.lab.checking import check_view
 
 
 def test_a_good_view_passes_at_all_corners():

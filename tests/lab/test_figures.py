@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from lpsgld import lab
-from lpsgld.lab import figures, session, style
-from lpsgld.lab.frames import reveal
+from lpsgld.lab import session, style
+from lpsgld.lab.figures import saving
+from lpsgld.lab.figures.frames import reveal
 from tests.lab import demo
 
 TEXTS = {"alt": "Two curves; the naive one is wider.", "caption": "The naive law is too wide."}
@@ -74,7 +75,7 @@ def test_notebooks_keep_each_others_rows(folder, shown):
     lab.start("03_other", smoke=True)
     lab.save_figure(drawing(bits=2), "03-other", **TEXTS)
     lab.save_figure(drawing(bits=1), "03-other", **TEXTS)
-    rows = figures.read_manifest(folder)
+    rows = saving.read_manifest(folder)
     assert list(rows) == ["03-other", "05-demo"]
     assert rows["05-demo"]["notebook"] == "05_demo"
 
@@ -83,7 +84,7 @@ def test_a_row_whose_picture_is_gone_is_dropped(folder, shown):
     lab.save_figure(drawing(), "05-demo", **TEXTS)
     (folder / "05-demo.png").unlink()
     lab.save_figure(drawing(), "05-renamed", **TEXTS)
-    assert list(figures.read_manifest(folder)) == ["05-renamed"]
+    assert list(saving.read_manifest(folder)) == ["05-renamed"]
     assert not list(folder.glob("05-demo*"))
 
 
@@ -99,18 +100,18 @@ def test_a_figure_in_frames_is_written_frame_by_frame_and_old_files_go(folder, s
 
     lab.save_figure(staged(last=3), "05-demo", **TEXTS)
     names = ["05-demo-frame-1.png", "05-demo-frame-2.png", "05-demo.png"]
-    row = figures.read_manifest(folder)["05-demo"]
+    row = saving.read_manifest(folder)["05-demo"]
     assert row["frames"] == names
     files = {path.name for path in folder.iterdir()} - {"README.md", "manifest.json"}
     dark = {name.replace(".png", "-dark.png") for name in names}
     assert files == set(row["files"]) == {*names, *dark, "05-demo.svg", "05-demo-dark.svg"}
     assert len({(folder / name).read_bytes() for name in files}) == len(files), "no two are the same"
     lab.save_figure(staged(last=2), "05-demo", **TEXTS)
-    row = figures.read_manifest(folder)["05-demo"]
+    row = saving.read_manifest(folder)["05-demo"]
     assert row["frames"] == ["05-demo-frame-1.png", "05-demo.png"]
     assert {path.name for path in folder.iterdir()} - {"README.md", "manifest.json"} == set(row["files"])
     lab.save_figure(drawing(), "05-demo", **TEXTS)
-    assert "frames" not in figures.read_manifest(folder)["05-demo"]
+    assert "frames" not in saving.read_manifest(folder)["05-demo"]
     assert not list(folder.glob("*frame*"))
 
 
@@ -175,7 +176,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_half_one(folder, shown, monke
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(figures.os, "replace", full)
+    monkeypatch.setattr(saving.os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         lab.save_figure(drawing(bits=1), "05-demo", **TEXTS)
     assert (folder / "05-demo.png").read_bytes() == before

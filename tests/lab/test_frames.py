@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from lpsgld import lab
-from lpsgld.lab import frames, style
-from lpsgld.lab.frames import reveal
+from lpsgld.lab import style
+from lpsgld.lab.figures import frames
+from lpsgld.lab.figures.frames import reveal
 
 
 def staged():

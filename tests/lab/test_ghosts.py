@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from lpsgld.lab import ghosts, style
+from lpsgld.lab import style
+from lpsgld.lab.sliders import ghosts
 from tests.lab import demo
 
 

@@ -6,7 +6,7 @@ from html import unescape
 import pytest
 
 from lpsgld import lab
-from lpsgld.lab.frames import reveal
+from lpsgld.lab.figures.frames import reveal
 
 ALT = 'a "quoted" text with <tags> & signs'
 

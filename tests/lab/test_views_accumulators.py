@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from lpsgld.lab.checking import check_view
 from lpsgld.lab.views import accumulators as views
 from lpsgld.toy import theory
 from lpsgld.toy.distances import wasserstein2, wasserstein2_smooth
 from lpsgld.toy.exact import stationary
+from tests.lab.checking import check_view
 
 VIEWS = [views.one_path, views.cost, views.law, views.mixing]
 

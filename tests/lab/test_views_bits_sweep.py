@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lpsgld.bnn.sweep import CURVES, Point, Settings
-from lpsgld.lab.checking import check_view
-from lpsgld.lab.views import bits_sweep as views
+from lpsgld.bnn.studies.sweep import CURVES, Point, Settings
+from lpsgld.lab.views.networks import bits_sweep as views
+from tests.lab.checking import check_view
 from tests.lab.made_up_sweep import made_up
 
 SMALL = dict(networks=8, bits=(1, 2, 3, 4, 5, 6), seeds=3)

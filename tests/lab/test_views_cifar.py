@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from lpsgld.bnn import metrics
-from lpsgld.lab.checking import check_view
+from lpsgld import metrics
 from lpsgld.lab.style import png
-from lpsgld.lab.views import cifar as views
+from lpsgld.lab.views.networks import cifar as views
+from tests.lab.checking import check_view
 
 
 @pytest.fixture(scope="module")

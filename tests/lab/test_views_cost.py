@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from lpsgld.bnn import costs, roofline
-from lpsgld.bnn.roofline import Machine
-from lpsgld.lab.checking import check_view
+from lpsgld.bnn.costs import footprint, roofline
+from lpsgld.bnn.costs.roofline import Machine
 from lpsgld.lab.style import png
-from lpsgld.lab.views import cost as views
+from lpsgld.lab.views.networks import cost as views
+from tests.lab.checking import check_view
 
 LAPTOP = Machine("made up", bandwidth=1e10, float32=5e10, int8=2e11)
 NO_INT8 = Machine("made up", bandwidth=1e10, float32=5e10)
@@ -23,7 +23,7 @@ def test_bars_are_as_long_as_the_memory_of_each_part():
     figure, artists = views.memory.build(**views.memory.parameters(width=16, batch=32, samples=5))
     for row, (recipe, simulated) in enumerate(views.CASES.values()):
         recipe = recipe.override(width=16, batch_size=32, samples=5)
-        counted = costs.memory(recipe, simulated=simulated)
+        counted = footprint.memory(recipe, simulated=simulated)
         end = 0.0
         for part in ("weights", "copy", "gradients", "activations", "samples"):
             bar = artists[part][row]

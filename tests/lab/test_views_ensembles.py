@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from lpsgld.bnn import ensemble, metrics, shifts
-from lpsgld.lab.checking import check_view
-from lpsgld.lab.views import doubt
-from lpsgld.lab.views import ensembles as views
+from lpsgld import metrics
+from lpsgld.bnn.judging import ensemble
+from lpsgld.bnn.studies import shifts
+from lpsgld.lab.views.networks import doubt
+from lpsgld.lab.views.networks import ensembles as views
+from tests.lab.checking import check_view
 
 CLASSES = tuple("abcdef")
 STRENGTHS = (0.0, 0.5, 1.0)

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from lpsgld.lab.checking import check_view
 from lpsgld.lab.views import langevin as views
 from lpsgld.toy import theory
 from lpsgld.toy.targets import Gaussian
+from tests.lab.checking import check_view
 
 VIEWS = [views.descent, views.bias, views.memory, views.modes, views.plane]
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from lpsgld import formats, quantize
-from lpsgld.bnn.probe import Numbers, histogram
-from lpsgld.lab.checking import check_view
-from lpsgld.lab.views import layers as views
+from lpsgld.bnn.training.probe import Numbers, histogram
+from lpsgld.lab.views.networks import layers as views
+from tests.lab.checking import check_view
 
 
 @pytest.fixture(scope="module")

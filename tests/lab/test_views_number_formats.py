@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lpsgld import formats, quantize
-from lpsgld.lab.checking import check_view
 from lpsgld.lab.views import number_formats as views
+from tests.lab.checking import check_view
 
 SIZES = 2.0 ** torch.linspace(-20, 18, 200_001)
 SWEEP = torch.cat([-SIZES, torch.zeros(1), SIZES])

@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 import torch
 
-from lpsgld.bnn import ensemble, records
-from lpsgld.bnn.recipes import RECIPES
-from lpsgld.bnn.runs import Run
-from lpsgld.lab.checking import check_view
-from lpsgld.lab.views import recorded as views
+from lpsgld.bnn.judging import ensemble, records
+from lpsgld.bnn.training.recipes import RECIPES
+from lpsgld.bnn.training.runs import Run
+from lpsgld.lab.views.networks import recorded as views
+from tests.lab.checking import check_view
 
 
 def made_up(recipe: str, samples: int, label: str) -> records.Record:

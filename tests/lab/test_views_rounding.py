@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from lpsgld import formats, quantize
-from lpsgld.lab.checking import check_view
 from lpsgld.lab.views import rounding as views
 from tests.checks import assert_law, assert_mean
+from tests.lab.checking import check_view
 
 POSITIONS = np.array([0.0, 0.1, 0.3, 0.45, 0.8])
 KINDS = [0, 1, 2]

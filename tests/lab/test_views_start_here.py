@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lpsgld.lab.checking import check_view
 from lpsgld.lab.views import start_here as views
+from tests.lab.checking import check_view
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from lpsgld import quantize
-from lpsgld.lab.checking import check_view
 from lpsgld.lab.views import theory as views
 from lpsgld.toy import chains, theory
+from tests.lab.checking import check_view
 
 
 @pytest.mark.parametrize("view", [views.bounds, views.sgd], ids=lambda view: view.name)

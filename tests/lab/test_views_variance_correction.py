@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from lpsgld import formats, vc_quantize
-from lpsgld.lab.checking import check_view
 from lpsgld.lab.views import variance_correction as views
 from lpsgld.toy.exact import transition
 from lpsgld.toy.targets import Gaussian
 from tests.checks import assert_law
+from tests.lab.checking import check_view
 
 
 @pytest.mark.parametrize("view", [views.law, views.step], ids=lambda view: view.name)

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from lpsgld import batch
-from lpsgld.batch import figures
 from lpsgld.batch import notebook as notebooks
+from lpsgld.publish import catalogue
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
@@ -100,7 +100,7 @@ def test_the_command_figures_knows_every_figure(smoke):
     """It reads them in the notebooks' sources; what is drawn must be found there, and what is found must be drawn."""
     out, _ = smoke
     manifest = json.loads((out / "figures" / "manifest.json").read_text())["figures"]
-    assert figures.catalogue(FOLDER) == {identifier: row["notebook"] for identifier, row in manifest.items()}
+    assert catalogue.catalogue(FOLDER) == {identifier: row["notebook"] for identifier, row in manifest.items()}
 
 
 def test_six_figures_or_more_are_built_up_step_by_step(smoke):

@@ -12,7 +12,7 @@ from lpsgld.formats import FormatError
 from lpsgld.toy import chains, theory
 from lpsgld.toy.distances import on_grid_floor, wasserstein2
 from lpsgld.toy.exact import Law, stationary, transition
-from lpsgld.toy.outcomes import Outcomes, compressed
+from lpsgld.toy.exact.outcomes import Outcomes, compressed
 from lpsgld.toy.targets import Gaussian, LogOdds, Mixture
 from tests.checks import FALSE_ALARM, assert_law
 
@@ -109,7 +109,7 @@ def test_gauss_quadrature_of_a_rounded_gradient_keeps_eleven_moments():
 def test_compression_changes_nothing(monkeypatch):
     reference = {}
     for limit in (6, 10**6):
-        monkeypatch.setattr("lpsgld.toy.outcomes._NODES", limit)
+        monkeypatch.setattr("lpsgld.toy.exact.outcomes._NODES", limit)
         for accumulator in ("naive", "vc", "full"):
             law = stationary(TARGET, 0.01, FixedPoint(8, 4), accumulator, 0.5, FixedPoint(8, 4))
             before = reference.setdefault(accumulator, law.probabilities)
@@ -118,7 +118,7 @@ def test_compression_changes_nothing(monkeypatch):
 
 def test_the_spread_gradient_is_fine_enough_for_the_corners_of_the_second_branch(monkeypatch):
     coarse = stationary(TARGET, 1e-4, EIGHT, "vc", 2.0)
-    monkeypatch.setattr("lpsgld.toy.outcomes.spread_gaussian.__defaults__", (6401,))
+    monkeypatch.setattr("lpsgld.toy.exact.outcomes.spread_gaussian.__defaults__", (6401,))
     fine = stationary(TARGET, 1e-4, EIGHT, "vc", 2.0)
     assert np.abs(coarse.probabilities - fine.probabilities).max() < 1e-9
 

@@ -5,8 +5,7 @@ import pytest
 from qtorch import FixedPoint
 from scipy import sparse
 
-from lpsgld.toy import refined
-from lpsgld.toy.exact import stationary, transition
+from lpsgld.toy.exact import refined, stationary, transition
 from lpsgld.toy.mixing import mixing_time, relaxation_time, spectral_gap
 from lpsgld.toy.targets import Gaussian, LogOdds, Mixture
 

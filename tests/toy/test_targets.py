@@ -9,8 +9,8 @@ from qtorch import FixedPoint
 from scipy import integrate, optimize, stats
 
 from lpsgld.rounding import quantize
-from lpsgld.toy.planar import Banana, CorrelatedGaussian
 from lpsgld.toy.targets import Gaussian, LogOdds, Mixture, SeenThrough
+from lpsgld.toy.targets.planar import Banana, CorrelatedGaussian
 
 UNEQUAL = Mixture((-2.0, 0.5, 3.0), (0.4, 1.0, 0.2), (1.0, 2.0, 0.5))
 COIN = LogOdds(8, 2)

@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 
 from lpsgld import formats
-from lpsgld.lab.frames import reveal
+from lpsgld.lab.figures.frames import reveal
+from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role, styled
-from lpsgld.lab.view import Control, View
-from lpsgld.toy import chains, refined, theory
+from lpsgld.toy import chains, theory
 from lpsgld.toy.distances import on_grid_floor, wasserstein2, wasserstein2_smooth
-from lpsgld.toy.exact import Law, stationary, transition
+from lpsgld.toy.exact import Law, refined, stationary, transition
 from lpsgld.toy.mixing import relaxation_time
 from lpsgld.toy.targets import Gaussian, LogOdds, Mixture, SeenThrough
 

@@ -10,14 +10,14 @@ import torch
 from matplotlib.figure import Figure
 from scipy.interpolate import CubicSpline
 
+from lpsgld.diagnostics import autocorrelation, effective_sample_size, rhat
+from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role, styled
-from lpsgld.lab.view import Control, View
-from lpsgld.toy import chains, refined, theory
-from lpsgld.toy.diagnostics import autocorrelation, effective_sample_size, rhat
-from lpsgld.toy.exact import Law, stationary
+from lpsgld.toy import chains, theory
+from lpsgld.toy.exact import Law, refined, stationary
 from lpsgld.toy.mixing import relaxation_time
-from lpsgld.toy.planar import Banana, CorrelatedGaussian
 from lpsgld.toy.targets import Gaussian, Mixture
+from lpsgld.toy.targets.planar import Banana, CorrelatedGaussian
 
 TARGET = Gaussian()
 _THETA = np.linspace(-6, 6, 481)

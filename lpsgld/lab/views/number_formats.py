@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lpsgld import formats
 from lpsgld.formats import Format, Grid
+from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role, styled
-from lpsgld.lab.view import Control, View
 from lpsgld.rounding import quantize
 
 WINDOW = 4.0  # the number line is drawn from -4 to 4

@@ -17,9 +17,9 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from lpsgld import formats
-from lpsgld.lab.frames import reveal
+from lpsgld.lab.figures.frames import reveal
+from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role
-from lpsgld.lab.view import Control, View
 from lpsgld.rounding import quantize
 
 NAMES = ("nearest", "stochastic", "triangular dither")

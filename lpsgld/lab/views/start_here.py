@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lpsgld.lab import output, session
-from lpsgld.lab.frames import reveal
+from lpsgld.lab.figures.frames import reveal
+from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role, styled
-from lpsgld.lab.view import Control, View
 from lpsgld.lab.views.variance_correction import TARGET, bin_edges, exact_law
 
 ALPHAS = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3)

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 
 from lpsgld import formats
+from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role, styled
-from lpsgld.lab.view import Control, View
 from lpsgld.toy import theory
 from lpsgld.toy.distances import on_grid_floor, wasserstein2, wasserstein2_smooth
 from lpsgld.toy.exact import Law, stationary

@@ -13,9 +13,9 @@ from matplotlib.ticker import PercentFormatter
 from scipy.special import ndtr
 
 from lpsgld import formats
-from lpsgld.lab.frames import reveal
+from lpsgld.lab.figures.frames import reveal
+from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role, styled
-from lpsgld.lab.view import Control, View
 from lpsgld.toy import chains, theory
 from lpsgld.toy.distances import on_grid_floor, wasserstein2
 from lpsgld.toy.exact import Law, stationary

@@ -1,0 +1,1 @@
+"""Memory, time and bandwidth of training in few bits, counted and measured; quality is told in judging."""

@@ -1,0 +1,125 @@
+"""How long a training step takes at best, on a machine of which two numbers are known: its bandwidth and its rate.
+
+The roofline model (Williams, Waterman and Patterson, 2009): an operation takes at least the time of its arithmetic, and
+at least the time to move its operands and its result between memory and processor. What memory has to hold is counted
+in `footprint.py`; `meters.py` measures the machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from lpsgld.bnn.costs.footprint import CIFAR, extrapolated, small_counts
+
+_UPDATE = "update"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a machine does at best.
+
+    bandwidth: bytes a second, to and from memory together. float32, int8: operations a second of a matrix product, in
+    which a multiplication and an addition are two; int8 is None where there is no such product.
+    """
+
+    name: str
+    bandwidth: float
+    float32: float
+    int8: float | None = None
+
+    def rate(self, bits: int) -> float:
+        """Operations a second for numbers of 32 or 8 bits; those of 32 where there is no int8 product."""
+        if bits not in (8, 32):
+            raise ValueError(f"bits is {bits}, but a machine has rates for 8 and 32")
+        return self.int8 if bits == 8 and self.int8 is not None else self.float32
+
+
+# peak numbers of the maker's data sheet (dense, without its factor 2 for sparse matrices), not measured here
+H100 = Machine("H100 SXM, data sheet", bandwidth=3.35e12, float32=67e12, int8=1979e12)
+
+
+@dataclass(frozen=True)
+class Work:
+    """The operations of one training step in their order. flops: of matrix products and convolutions (0 for others);
+    values: numbers read and written, each once."""
+
+    names: tuple[str, ...]
+    flops: np.ndarray
+    values: np.ndarray
+
+    def intensity(self, bits: int) -> np.ndarray:
+        """Arithmetic operations a byte, if every number has so many bits."""
+        return self.flops / (self.values * bits / 8)
+
+    def seconds(self, machine: Machine, bits: int) -> np.ndarray:
+        """The least time of each operation, one after the other, nothing kept in a cache from one to the next."""
+        return np.maximum(self.flops / machine.rate(bits), self.values * bits / 8 / machine.bandwidth)
+
+    @property
+    def products(self) -> np.ndarray:
+        """Which of the operations multiply matrices."""
+        return self.flops > 0
+
+
+def step(
+    model: str, width: int, batch: int, image_shape: tuple[int, int, int] = CIFAR[0], classes: int = CIFAR[1]
+) -> Work:
+    """The work of one step: forward, backward, and an update that reads weights and gradients and writes weights.
+
+    Rounding is not counted: hardware rounds a result on its way to memory.
+    """
+    names, counts = _counts(model, image_shape, classes)
+    flops, values = extrapolated(counts, width, batch)
+    return Work(names, flops, values)
+
+
+def operations(model: nn.Module, images: Tensor, labels: Tensor) -> list[tuple[str, int, int]]:
+    """(name, flops, numbers read and written) of each operation of a forward and backward pass with cross-entropy.
+
+    The parameters must not have gradients yet. Views and uninitialised memory move nothing and are left out.
+    """
+    with _Recorder() as recorder:
+        F.cross_entropy(model(images), labels).backward()
+    return recorder.operations
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.operations: list[tuple[str, int, int]] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = function(*args, **kwargs)
+        operation = function._overloadpacket
+        if not (function.is_view or "empty" in str(operation)):
+            count = flop_registry.get(operation)
+            flops = count(*args, **kwargs, out_val=result) if count else 0
+            tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
+            self.operations.append((str(operation).removeprefix("aten."), flops, sum(t.numel() for t in tensors)))
+        return result
+
+
+@cache
+def _counts(model: str, image_shape: tuple[int, int, int], classes: int) -> tuple[tuple[str, ...], np.ndarray]:
+    names: list[tuple[str, ...]] = []
+
+    def count(network: nn.Module, images: Tensor, labels: Tensor) -> list[list[int]]:
+        listed = operations(network, images, labels)
+        listed.append((_UPDATE, 0, 3 * sum(p.numel() for p in network.parameters())))
+        name, flops, values = zip(*listed, strict=True)
+        names.append(name)
+        return [list(flops), list(values)]
+
+    counts = small_counts(count, model, image_shape, classes)
+    if len(set(names)) > 1:
+        raise RuntimeError(f"{model}: the operations of a step depend on the width or the batch: cannot extrapolate")
+    return names[0], counts

@@ -1,0 +1,244 @@
+"""Images: small datasets as uint8 arrays, and the batches that a network sees.
+
+`load` names them all; `folder:PATH` (any tree of image files) is decoded in `image_folder.py`. Augmentation and
+normalisation run on whole batches, on the device that holds them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+import urllib.error
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FOLDER = "folder:"
+NAMES = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
+
+
+class DatasetError(RuntimeError):
+    """A dataset that is unknown, missing, unreachable or malformed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images in memory, and what a network should know about them.
+
+    train_images, test_images: uint8 [N, C, H, W]. train_labels, test_labels: int64 [N]. classes: their names.
+    mean, std: of each channel on the scale [0, 1], for normalisation. pad, flip: how training images may be
+    changed: shifted by up to `pad` pixels, mirrored left to right.
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    pad: int = 0
+    flip: bool = False
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)"""
+        return tuple(self.train_images.shape[1:])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any image or label."""
+        digest = hashlib.sha256()
+        for part in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            digest.update(f"{tuple(part.shape)}".encode())
+            digest.update(part.contiguous().numpy())
+        return digest.hexdigest()[:16]
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """uint8 images as the network's input, see `normalize`."""
+        return normalize(images, self.mean, self.std)
+
+    def augment(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Training images shifted, mirrored (if this dataset allows it) and normalised, see `augment`."""
+        return self.normalize(augment(images, generator, pad=self.pad, flip=self.flip))
+
+    def subset(self, train: int, test: int, seed: int = 0) -> Dataset:
+        """A random part of the dataset, the same for the same seed. Raises DatasetError if it has fewer images."""
+        generator = torch.Generator().manual_seed(seed)
+        parts = []
+        for what, images, labels, size in (
+            ("training", self.train_images, self.train_labels, train),
+            ("test", self.test_images, self.test_labels, test),
+        ):
+            if not 1 <= size <= len(images):
+                raise DatasetError(f"{size} {what} images were asked for, but {self.name} has {len(images)}")
+            keep = torch.randperm(len(images), generator=generator)[:size]
+            parts += [images[keep], labels[keep]]
+        return Dataset(self.name, *parts, self.classes, self.mean, self.std, self.pad, self.flip)
+
+
+def normalize(images: Tensor, mean: Tensor | tuple[float, ...], std: Tensor | tuple[float, ...]) -> Tensor:
+    """(x/255 - mean)/std of uint8 images [N, C, H, W], in float32. Tensors on the images' device save a copy to it."""
+    m, s = (torch.as_tensor(v, device=images.device).view(1, -1, 1, 1) for v in (mean, std))
+    return images.float() * (1 / (255 * s)) - m / s
+
+
+def augment(images: Tensor, generator: torch.Generator | None = None, *, pad: int = 4, flip: bool = True) -> Tensor:
+    """Random crops of the zero-padded images, mirrored with probability 1/2: uint8 [N, C, H, W] to the same.
+
+    Each image is shifted by -pad..pad pixels in both directions. generator: of the images' device.
+    """
+    count, _, height, width = images.shape
+    device = images.device
+    if pad:
+        windows = F.pad(images, (pad,) * 4).unfold(2, height, 1).unfold(3, width, 1)
+        down, right = torch.randint(2 * pad + 1, (2, count), device=device, generator=generator)
+        images = windows[torch.arange(count, device=device), :, down, right]
+    if flip:
+        mirrored = torch.rand(count, device=device, generator=generator) < 0.5
+        images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
+    return images
+
+
+def default_cache() -> Path:
+    """Where downloads and decoded images are kept: $LPSGLD_CACHE, or lpsgld in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("LPSGLD_CACHE") or Path(base) / "lpsgld").expanduser()
+
+
+def load(name: str, cache: str | Path | None = None) -> Dataset:
+    """The dataset of that name.
+
+    "digits"         1,797 handwritten digits of 8x8 pixels, inside scikit-learn: needs no download
+    "mnist", "fashion_mnist", "cifar10", "cifar100"
+                     downloaded once into the cache folder
+    "folder:PATH"    any images in train/<class>/ and test/<class>/, in a folder, a .zip or a .tar(.xz|.gz|.bz2)
+
+    cache: folder for downloads and decoded images, `default_cache()` if None. Raises DatasetError.
+    """
+    cache = Path(cache).expanduser() if cache is not None else default_cache()
+    if name.startswith(FOLDER):
+        from lpsgld.bnn.data import image_folder
+
+        return image_folder.load(Path(name.removeprefix(FOLDER)).expanduser(), cache)
+    if name == "digits":
+        return _digits()
+    if name in ("mnist", "fashion_mnist"):
+        return _mnist(name, cache)
+    if name in _CIFAR:
+        return _cifar(name, cache)
+    raise DatasetError(f'there is no dataset {name!r}: choose from {", ".join(NAMES)}, or "{FOLDER}PATH"')
+
+
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of uint8 images, on the scale [0, 1]; a constant channel has 1.
+
+    Exact, from the histogram of each channel, so that no float copy of the images is made.
+    """
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        weight = torch.bincount(images[:, channel].flatten(), minlength=256).double()
+        weight /= weight.sum()
+        mean = (weight * levels).sum()
+        std = (weight * (levels - mean).square()).sum().sqrt()
+        means.append(mean.item())
+        stds.append(std.item() if std > 0 else 1.0)
+    return tuple(means), tuple(stds)
+
+
+# ---- the named datasets ----------------------------------------------------------------------------------------
+
+
+def _digits() -> Dataset:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    bunch = load_digits()
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]  # pixels are 0 to 16
+    split = train_test_split(
+        images, bunch.target.astype(np.int64), test_size=360, random_state=0, stratify=bunch.target
+    )
+    train_images, test_images, train_labels, test_labels = (torch.from_numpy(np.ascontiguousarray(a)) for a in split)
+    mean, std = channel_statistics(train_images)
+    classes = tuple(str(c) for c in bunch.target_names)
+    return Dataset("digits", train_images, train_labels, test_images, test_labels, classes, mean, std)
+
+
+def _mnist(name: str, cache: Path) -> Dataset:
+    from torchvision.datasets import MNIST, FashionMNIST
+
+    kind = {"mnist": MNIST, "fashion_mnist": FashionMNIST}[name]
+    folder = cache / kind.__name__ / "raw"
+    try:
+        train, test = (kind(cache, train=flag, download=True) for flag in (True, False))
+    except (RuntimeError, OSError) as error:
+        files = [Path(url).name for url, _ in kind.resources]
+        raise _not_downloaded(name, files, kind.mirrors[0], folder, error) from error
+    mean, std = channel_statistics(train.data[:, None])
+    return Dataset(
+        name, train.data[:, None], train.targets, test.data[:, None], test.targets, tuple(train.classes), mean, std
+    )
+
+
+# The binary archives, not the usual ones for Python: those are pickles, which run whatever code they hold.
+# Per dataset: archive, its MD5 (as published beside it), training files, test file, bytes of label before the
+# pixels (the last one counts), file with the names of the classes.
+_CIFAR_URL = "https://www.cs.toronto.edu/~kriz/"
+_CIFAR = {
+    "cifar10": (
+        "cifar-10-binary.tar.gz",
+        "c32a1d4ab5d03f1284b67883e8d87530",
+        [f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)],
+        "cifar-10-batches-bin/test_batch.bin",
+        1,
+        "cifar-10-batches-bin/batches.meta.txt",
+    ),
+    "cifar100": (
+        "cifar-100-binary.tar.gz",
+        "03b5dce01913d631647c71ecec9e9cb8",
+        ["cifar-100-binary/train.bin"],
+        "cifar-100-binary/test.bin",
+        2,
+        "cifar-100-binary/fine_label_names.txt",
+    ),
+}
+_CIFAR_MEAN, _CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # the paper's
+
+
+def _cifar(name: str, cache: Path) -> Dataset:
+    from torchvision.datasets.utils import download_url
+
+    archive, md5, train_files, test_file, label_bytes, names_file = _CIFAR[name]
+    try:
+        download_url(_CIFAR_URL + archive, cache, archive, md5)
+    except (RuntimeError, OSError, urllib.error.URLError) as error:
+        raise _not_downloaded(name, [archive], _CIFAR_URL, cache, error) from error
+    with tarfile.open(cache / archive) as tar:
+        read = {file: tar.extractfile(file).read() for file in (*train_files, test_file, names_file)}
+    train = _cifar_records(b"".join(read[file] for file in train_files), label_bytes)
+    test = _cifar_records(read[test_file], label_bytes)
+    classes = tuple(read[names_file].decode().split())
+    return Dataset(name, *train, *test, classes, _CIFAR_MEAN, _CIFAR_STD, pad=4, flip=True)
+
+
+def _cifar_records(data: bytes, label_bytes: int) -> tuple[Tensor, Tensor]:
+    """Images and labels from records of label bytes followed by 3 x 32 x 32 pixels."""
+    records = np.frombuffer(data, np.uint8).reshape(-1, label_bytes + 3072)
+    images = records[:, label_bytes:].reshape(-1, 3, 32, 32).copy()
+    return torch.from_numpy(images), torch.from_numpy(records[:, label_bytes - 1].astype(np.int64))
+
+
+def _not_downloaded(name: str, files: list[str], url: str, folder: Path, error: Exception) -> DatasetError:
+    return DatasetError(
+        f"{name} is not in {folder} and could not be downloaded ({error}). On a machine with a network, fetch "
+        f"{', '.join(files)} from {url} and put {'them' if len(files) > 1 else 'it'} unchanged into {folder}; "
+        f'or use another dataset: "digits" needs no download'
+    )

@@ -1,0 +1,198 @@
+"""Posterior samples as one prediction: the average of their predictive probabilities.
+
+p(y | x, data) ≈ (1/S) Σ_s softmax(f(x, θ_s)). Samples are read one at a time, so that memory does not grow with S.
+How the samples came about is told in `training/loop.py`, how predictions are scored in `metrics.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from lpsgld import metrics
+from lpsgld.bnn.data import datasets
+from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.devices import pick_device, seeded
+from lpsgld.bnn.network.models import set_activation_rounding
+from lpsgld.bnn.training import runs
+from lpsgld.bnn.training.runs import Run, RunError
+from lpsgld.rounding import Rounding
+from lpsgld.storage import load_sample
+
+_BATCH = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What an ensemble says about a test set.
+
+    labels: [N]. probabilities: [N, C], the average over all samples. last: [N, C], the last sample alone.
+    member_entropy: [N], mean entropy of the samples' own predictions; the entropy of the average exceeds it by the
+    mutual information between prediction and weights. disagreement: [N], how often two different samples predict
+    different classes. label_draws: [chains, draws, N], the probability that each sample gave to the true label, in as
+    many draws of each chain as the shortest one has. curve: one dict a number of samples, {"samples": s} and
+    `metrics.summary` of the first s.
+    """
+
+    labels: Tensor
+    probabilities: Tensor
+    last: Tensor
+    member_entropy: Tensor
+    disagreement: Tensor
+    label_draws: Tensor
+    curve: list[dict[str, float]]
+
+    @property
+    def entropy(self) -> Tensor:
+        """[N], entropy of the averaged prediction, in nats."""
+        return metrics.entropy(self.probabilities)
+
+    @property
+    def mutual_information(self) -> Tensor:
+        """[N], the part of the entropy that more data could remove, in nats, at least 0."""
+        return (self.entropy - self.member_entropy).clamp(min=0)
+
+    def summary(self) -> dict[str, Any]:
+        """Numbers of "samples" and "chains", `metrics.summary` of "ensemble" and "last_sample", the mean
+        "disagreement", and "rhat": None for a single chain or fewer than 4 draws a chain, else the median R-hat of the
+        predictive and the share of images above 1.01."""
+        chains, draws, _ = self.label_draws.shape
+        return {
+            "samples": len(self.curve),
+            "chains": chains,
+            "ensemble": metrics.summary(self.probabilities, self.labels),
+            "last_sample": metrics.summary(self.last, self.labels),
+            "disagreement": self.disagreement.mean().item(),
+            "rhat": _rhat_summary(self.label_draws) if chains > 1 and draws >= 4 else None,
+        }
+
+
+def evaluate(
+    run: Run | str | Path | Sequence[Run],
+    dataset: Dataset | None = None,
+    *,
+    rounding: Rounding = "stochastic",
+    device: str = "auto",
+    seed: int = 0,
+    cache: str | Path | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """The ensemble of a run's samples on the test images of `dataset` (the run's own, if None).
+
+    run: a run, several (chains), or the folder of either. Samples of several chains count in turn: the first of
+    each, the second of each, ... rounding: how activations are rounded at test time; "stochastic" as in the paper.
+    seed: of that rounding. Raises RunError if there is no sample, or if the images do not fit the network.
+    """
+    chains = _chains(run)
+    if dataset is None:
+        dataset = datasets.load(chains[0].recipe.dataset, cache)
+    _require_fit(chains[0], dataset)
+    members = predictions(chains, dataset, rounding=rounding, device=device, seed=seed)
+    order = [number for number, _ in _in_turn(chains)]
+    bar = tqdm(members, "evaluate", len(order), unit="sample", disable=not progress)
+    return combine(bar, dataset.test_labels, order)
+
+
+def predictions(
+    run: Run | str | Path | Sequence[Run],
+    dataset: Dataset,
+    *,
+    rounding: Rounding = "stochastic",
+    device: str = "auto",
+    seed: int = 0,
+) -> Iterator[Tensor]:
+    """Probabilities [N, C] of each posterior sample for the test images, one sample in memory at a time."""
+    chains = _chains(run)
+    where = pick_device(device)
+    with seeded(where, seed):  # only so that the caller's random numbers are left alone: weights come from files
+        model = chains[0].recipe.build_model(dataset.image_shape, len(dataset.classes)).to(where)
+    set_activation_rounding(model, rounding)
+    for number, (_, path) in enumerate(_in_turn(chains)):
+        model.load_state_dict(load_sample(path).state)
+        with seeded(where, seed, number):
+            probabilities = predict(model, dataset, dataset.test_images)
+        yield probabilities
+
+
+def predict(model: nn.Module, dataset: Dataset, images: Tensor) -> Tensor:
+    """softmax of the model's logits for uint8 images, [N, C] on the CPU; normalised as the dataset's images are."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        batches = [model(dataset.normalize(batch.to(device))).softmax(1) for batch in images.split(_BATCH)]
+    model.train(was_training)
+    return torch.cat(batches).cpu()
+
+
+def combine(members: Iterable[Tensor], labels: Tensor, order: Sequence[int] | None = None) -> Evaluation:
+    """The evaluation of an ensemble whose members' probabilities [N, C] arrive one by one.
+
+    order: the number of the chain that each member comes from; one chain, if None.
+    """
+    total, last, entropy, votes, curve, drawn = None, None, None, None, [], []
+    for last in members:
+        if total is None:
+            total, votes = torch.zeros_like(last, dtype=torch.float64), torch.zeros_like(last, dtype=torch.float64)
+            entropy = total.new_zeros(len(total))
+        total += last
+        votes += nn.functional.one_hot(last.argmax(1), last.shape[1])
+        entropy += metrics.entropy(last)
+        drawn.append(last.gather(1, labels[:, None])[:, 0])
+        count = len(curve) + 1
+        curve.append({"samples": count} | metrics.summary(total / count, labels))
+    if last is None:
+        raise RunError("there is no posterior sample to evaluate: the run has not come to its first one yet")
+    return Evaluation(
+        labels=labels,
+        probabilities=total / count,
+        last=last.double(),
+        member_entropy=entropy / count,
+        disagreement=metrics.disagreement(votes),
+        label_draws=_by_chain(drawn, order or [0] * count),
+        curve=curve,
+    )
+
+
+def _by_chain(drawn: list[Tensor], order: Sequence[int]) -> Tensor:
+    chains: dict[int, list[Tensor]] = {}
+    for chain, values in zip(order, drawn, strict=True):
+        chains.setdefault(chain, []).append(values)
+    shortest = min(map(len, chains.values()))
+    return torch.stack([torch.stack(values[:shortest]) for values in chains.values()])
+
+
+def _rhat_summary(draws: Tensor) -> dict[str, float]:
+    values = metrics.rhat(draws)
+    values = values[values.isfinite()]  # the others: every sample is certain, down to the last bit
+    if not len(values):
+        return {"median": 1.0, "above_1.01": 0.0}
+    return {"median": values.median().item(), "above_1.01": (values > 1.01).double().mean().item()}
+
+
+def _chains(run: Run | str | Path | Sequence[Run]) -> list[Run]:
+    if isinstance(run, Run):
+        return [run]
+    return runs.open_all(run) if isinstance(run, str | Path) else list(run)
+
+
+def _in_turn(chains: list[Run]) -> list[tuple[int, Path]]:
+    """(number of the chain, sample): the first sample of each chain, the second of each, ..."""
+    files = [chain.samples for chain in chains]
+    longest = max(map(len, files), default=0)
+    return [(number, kept[i]) for i in range(longest) for number, kept in enumerate(files) if i < len(kept)]
+
+
+def _require_fit(run: Run, dataset: Dataset) -> None:
+    trained = (tuple(run.dataset["image_shape"]), tuple(run.dataset["classes"]))
+    if (dataset.image_shape, dataset.classes) != trained:
+        raise RunError(
+            f"{run.path} was trained on images of shape {trained[0]} in {len(trained[1])} classes, but {dataset.name} "
+            f"has shape {dataset.image_shape} in {len(dataset.classes)}, or other classes"
+        )

@@ -1,0 +1,238 @@
+"""Recorded results: a training run and its evaluation as one small JSON file, to be shown where the run is not.
+
+A record holds what was computed (recipe, images, versions, hardware, seconds), how training went, and what the
+evaluation said, ready to draw. It holds no weights, no predictions of single images and no path of the machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lpsgld import metrics
+from lpsgld.bnn.data.datasets import FOLDER, Dataset
+from lpsgld.bnn.judging.ensemble import Evaluation
+from lpsgld.bnn.training import runs
+from lpsgld.bnn.training.recipes import Recipe, RecipeError
+from lpsgld.bnn.training.runs import Run
+from lpsgld.metrics import Reliability
+from lpsgld.storage import StorageError, write_atomically
+
+WHO = ("ensemble", "last_sample")
+
+_KIND, _VERSION = "lpsgld result", 1
+_DIGITS = 6  # significant ones: finer than any test set can tell
+_BINS, _ENTROPY_BINS = 15, 25
+_KEPT = torch.linspace(0.05, 1, 20, dtype=torch.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A recorded result. All numbers have 6 significant digits.
+
+    label       the images, in the words of who recorded it
+    recipe      of the run; "folder:PATH" keeps only the last part of the path, here and in `dataset`
+    dataset     what `runs.describe` tells of the test images; "trained_on" (name, number of images "train",
+                fingerprint), if the run was trained on others
+    rounding    of the activations at test time
+    commit      of the code, or None
+    chains      one dict a chain: its number "chain", "seconds" over all epochs, "provenance" and "history" as in `Run`
+                (with "branches" in at most 25 of the epochs)
+    scores      `Evaluation.summary`
+    curve       one dict a number of samples: "samples" and `metrics.summary` of the average of the first ones
+    reliability, abstention
+                of the "ensemble" and the "last_sample": 15 bins; "accuracy" on the most confident shares "kept"
+    entropy     histogram of the ensemble's predictive entropy, from 0 to log C nats: "edges", and the numbers of
+                images in each bin that it got "right" and "wrong"
+    """
+
+    label: str
+    recipe: Recipe
+    dataset: dict[str, Any]
+    rounding: str
+    commit: str | None
+    chains: list[dict[str, Any]]
+    scores: dict[str, Any]
+    curve: list[dict[str, float]]
+    reliability: dict[str, dict[str, list]]
+    abstention: dict[str, dict[str, list]]
+    entropy: dict[str, list]
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The epochs of the first chain, see `Run.history`."""
+        return self.chains[0]["history"]
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of all epochs of all chains."""
+        return sum(chain["seconds"] for chain in self.chains)
+
+    def diagram(self, who: str) -> Reliability:
+        """The reliability diagram of the "ensemble" or the "last_sample"."""
+        return Reliability(**{name: _tensor(column) for name, column in self.reliability[who].items()})
+
+
+def record(
+    run: Run | Sequence[Run],
+    evaluation: Evaluation,
+    *,
+    rounding: str = "stochastic",
+    dataset: Dataset | None = None,
+    label: str | None = None,
+    commit: str | None = None,
+) -> Record:
+    """The record of a run, or of several chains of one recipe.
+
+    dataset: the one evaluated on, if it is not the run's own. label: what the images are, for example "CIFAR-10 as
+    JPEG files"; the dataset's name, if None.
+    """
+    chains = [run] if isinstance(run, Run) else list(run)
+    described = _described(chains[0], dataset)
+    predictions = dict(zip(WHO, (evaluation.probabilities, evaluation.last), strict=True))
+    labels = evaluation.labels
+    parts = {
+        "dataset": described,
+        "rounding": rounding,
+        "commit": commit,
+        "chains": [
+            {
+                "chain": chain.chain,
+                "seconds": sum(row["seconds"] for row in chain.history),
+                "provenance": chain.provenance,
+                "history": _with_fewer_branches(chain.history),
+            }
+            for chain in chains
+        ],
+        "scores": evaluation.summary(),
+        "curve": evaluation.curve,
+        "reliability": {
+            who: {name: part.tolist() for name, part in metrics.reliability(p, labels, _BINS)._asdict().items()}
+            for who, p in predictions.items()
+        },
+        "abstention": {
+            who: {"kept": _KEPT.tolist(), "accuracy": metrics.abstention(p, labels, _KEPT).tolist()}
+            for who, p in predictions.items()
+        },
+        "entropy": _entropy_histogram(evaluation),
+    }
+    recipe = chains[0].recipe
+    recipe = recipe.override(dataset=_without_path(recipe.dataset))
+    return Record(label=label or described["name"], recipe=recipe, **_rounded(parts))
+
+
+def write(path: str | Path, record: Record) -> None:
+    """Write a record, all or nothing. Raises StorageError if the file cannot be written."""
+    body = {"kind": _KIND, "version": _VERSION} | _plain(record)
+    write_atomically(path, _text(body | {"sha256": _digest(body)}).encode())
+
+
+def read(path: str | Path) -> Record:
+    """The record in a file of `write`. Raises StorageError for a missing, foreign, changed or damaged file."""
+    path = Path(path)
+    try:
+        body = json.loads(path.read_bytes())
+    except OSError as error:
+        raise StorageError(f"cannot read the result {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise StorageError(f"{path} is truncated, or no JSON: {error}") from None
+    if not isinstance(body, dict) or body.get("kind") != _KIND:
+        raise StorageError(f"{path} is JSON, but no result that `lpsgld evaluate RUN --json FILE` wrote")
+    if body.get("version") != _VERSION:
+        raise StorageError(
+            f"{path} is of version {body.get('version')}, but version {_VERSION} is needed: evaluate again"
+        )
+    if body.pop("sha256", None) != _digest(body):
+        raise StorageError(f"{path} was changed after it was written: its checksum does not match")
+    del body["kind"], body["version"]
+    try:
+        return Record(**(body | {"recipe": Recipe.from_dict(body["recipe"])}))
+    except (RecipeError, TypeError, KeyError) as error:
+        raise StorageError(f"{path} is a result of another lpsgld: {error}. Evaluate again") from None
+
+
+def read_all(folder: str | Path, pattern: str = "*.json") -> dict[str, Record]:
+    """The records in a folder, by the names of their files without .json, sorted; none, if there is no folder."""
+    return {path.stem: read(path) for path in sorted(Path(folder).glob(pattern))}
+
+
+def _described(run: Run, dataset: Dataset | None) -> dict[str, Any]:
+    described = run.dataset if dataset is None else runs.describe(dataset)
+    described = described | {"name": _without_path(described["name"])}
+    if described["fingerprint"] != run.dataset["fingerprint"]:
+        trained = {what: run.dataset[what] for what in ("name", "train", "fingerprint")}
+        described["trained_on"] = trained | {"name": _without_path(trained["name"])}
+    return described
+
+
+def _with_fewer_branches(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The history with `branches` in at most 25 epochs, the last among them: they are most of its size."""
+    every = math.ceil(len(history) / 25)
+    last = len(history) - 1
+    return [
+        {name: value for name, value in row.items() if name != "branches" or (last - i) % every == 0}
+        for i, row in enumerate(history)
+    ]
+
+
+def _without_path(name: str) -> str:
+    return FOLDER + Path(name.removeprefix(FOLDER)).name if name.startswith(FOLDER) else name
+
+
+def _entropy_histogram(evaluation: Evaluation) -> dict[str, list]:
+    highest = math.log(evaluation.probabilities.shape[1])
+    entropy = evaluation.entropy.clamp(0, highest)
+    wrong = evaluation.probabilities.argmax(1) != evaluation.labels
+    counts = {
+        name: torch.histc(entropy[chosen], _ENTROPY_BINS, 0, highest).long().tolist()
+        for name, chosen in (("right", ~wrong), ("wrong", wrong))
+    }
+    return {"edges": torch.linspace(0, highest, _ENTROPY_BINS + 1, dtype=torch.float64).tolist()} | counts
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to 6 significant digits, NaN (an empty bin) to None, in all depths."""
+    if isinstance(value, float):
+        return None if math.isnan(value) else float(f"{value:.{_DIGITS}g}")
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    return [_rounded(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _tensor(column: list[float | None]) -> torch.Tensor:
+    return torch.tensor([math.nan if value is None else value for value in column])
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)} | {
+        "recipe": record.recipe.to_dict()
+    }
+
+
+def _text(value: Any, depth: int = 0) -> str:
+    """JSON with a line for each field or row, so that two records can be compared by eye and by `diff`."""
+    if not isinstance(value, dict | list) or not _nested(value):
+        return json.dumps(value, ensure_ascii=False)
+    pad = "\n" + " " * (depth + 1)
+    if isinstance(value, dict):
+        rows = [f"{json.dumps(name)}: {_text(part, depth + 1)}" for name, part in value.items()]
+    else:
+        rows = [_text(part, depth + 1) for part in value]
+    ends = "{}" if isinstance(value, dict) else "[]"
+    return ends[0] + pad + f",{pad}".join(rows) + "\n" + " " * depth + ends[1] + ("\n" if depth == 0 else "")
+
+
+def _nested(value: dict | list) -> bool:
+    return any(isinstance(part, dict | list) for part in (value.values() if isinstance(value, dict) else value))
+
+
+def _digest(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

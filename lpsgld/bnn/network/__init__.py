@@ -1,0 +1,1 @@
+"""Networks and where they round; how they are trained lives elsewhere."""

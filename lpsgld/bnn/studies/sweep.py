@@ -1,0 +1,373 @@
+"""The bits sweep: how good are small networks whose weights have 1, 2, 3, ... fractional bits?
+
+For SGD and SGLD, each accumulator and each number of bits, a few independent chains train at once and give networks,
+which are scored alone and averaged. A `Sweep` is the result as data, read from and written to JSON; how it is drawn is
+told in `lab/views/bits_sweep.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import functional_call, vmap
+from tqdm.auto import tqdm
+
+from lpsgld import formats, metrics
+from lpsgld.bnn.data import datasets
+from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.devices import pick_device, provenance, seeded
+from lpsgld.bnn.network import models
+from lpsgld.bnn.training import runs
+from lpsgld.samplers.sgld import SGLD, Accumulator
+from lpsgld.storage import write_atomically
+
+SAMPLERS = ("sgd", "sgld")
+ACCUMULATORS = get_args(Accumulator)
+CURVES = (("sgd", "full"), ("sgd", "naive"), ("sgld", "full"), ("sgld", "naive"), ("sgld", "vc"))
+SCORES = {"nll": metrics.nll, "error": metrics.error, "ece": metrics.ece}
+BIN = 1 / 16  # width of the bins of the weights' histograms
+_BINS = 129  # centred at -4, ..., 4
+
+
+class SweepError(ValueError):
+    """Settings that make no sense, or a file that holds no sweep."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that decides what a sweep computes: one model at one step size.
+
+    dataset        a name of `datasets.load`; train, test: how many of its images are used, at most
+    model          "logistic", or "mlp" with `width` hidden units
+    samplers       of "sgd" (no noise) and "sgld" (temperature 1: the posterior itself)
+    bits           the fractional bits F; weights are fixed(F + integer_bits, F), one integer bit being the sign
+    lr             constant step size on the mean loss: α = lr/N
+    prior_std      σ of the Gaussian prior N(0, σ²) of every weight and bias; SGD has it as weight decay 1/(Nσ²)
+    round_gradients  whether the gradients of the mean loss are rounded to the weights' format too
+    burn_in, steps   optimizer steps before the first and in which all networks are kept
+    networks       how many networks each chain gives, at equal distances; a power of two
+    seeds          independent chains: initial weights, batches and noise all differ
+    seed           root of all randomness
+    """
+
+    dataset: str = "digits"
+    train: int = 2000
+    test: int = 2000
+    model: str = "logistic"
+    width: int = 100
+    samplers: tuple[str, ...] = ("sgd", "sgld")
+    bits: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
+    integer_bits: int = 3
+    lr: float = 0.4
+    prior_std: float = 0.3
+    round_gradients: bool = False
+    batch_size: int = 64
+    burn_in: int = 400
+    steps: int = 1024
+    networks: int = 32
+    seeds: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("samplers", "bits"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has only lists
+        if not self.samplers or not set(self.samplers) <= set(SAMPLERS):
+            raise SweepError(f'samplers are {self.samplers}, but must be some of "sgd" and "sgld"')
+        if not self.bits or list(self.bits) != sorted(set(self.bits)):
+            raise SweepError(f"bits are {self.bits}, but must be different numbers in rising order")
+        if self.networks < 1 or self.networks & (self.networks - 1) or self.steps % self.networks:
+            raise SweepError(
+                f"networks is {self.networks} and steps is {self.steps}, but networks must be a power of two that "
+                "divides steps"
+            )
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many networks are averaged: 1, 2, 4, ..., `networks`."""
+        return tuple(2**k for k in range(self.networks.bit_length()))
+
+    def points(self) -> list[Point]:
+        """Every point of the sweep: float32 first, for each sampler, then each accumulator with each number of bits."""
+        reference = [Point(sampler, "full", None) for sampler in self.samplers]
+        curves = [curve for curve in CURVES if curve[0] in self.samplers]
+        return reference + [Point(*curve, bits) for curve in curves for bits in self.bits]
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Settings:
+        """Reads what `to_json` wrote. Raises SweepError for an unknown field."""
+        unknown = fields.keys() - cls.__dataclass_fields__.keys()
+        if unknown:
+            known = ", ".join(cls.__dataclass_fields__)
+            raise SweepError(f"a sweep has no setting {sorted(unknown)[0]!r}: it has {known}")
+        return cls(**fields)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of sampler ("sgd", "sgld"), accumulator and fractional bits; None is float32."""
+
+    sampler: str
+    accumulator: str
+    bits: int | None
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """Its own stream of random numbers, whatever other points a sweep has (see `devices.seeded`)."""
+        return SAMPLERS.index(self.sampler), ACCUMULATORS.index(self.accumulator), self.bits or 0
+
+    def __str__(self) -> str:
+        return f"{self.sampler}-{self.accumulator}-{'float32' if self.bits is None else self.bits}"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished sweep.
+
+    rows: by `str(point)`, {"nll": {count: [a number a seed]}, "error": ..., "ece": ..., "std": [a number a seed],
+    "histogram": [129], "seconds"}. The score of `count` networks is that of their averaged prediction, and the mean
+    over all sets of so many networks at equal distances in the chain. std: root mean square weight. histogram: share
+    of weights around -4, -4 + 1/16, ..., 4 (beyond: in the outermost), over all networks and seeds.
+    """
+
+    settings: Settings
+    dataset: dict[str, Any]
+    provenance: dict[str, Any]
+    rows: dict[str, dict[str, Any]]
+
+    def scores(self, sampler: str, accumulator: str, score: str = "nll", count: int | None = None) -> np.ndarray:
+        """[bits, seeds] scores of `count` networks averaged (all, if None)."""
+        points = (Point(sampler, accumulator, bits) for bits in self.settings.bits)
+        return np.array([self._score(point, score, count) for point in points])
+
+    def reference(self, sampler: str, score: str = "nll", count: int | None = None) -> np.ndarray:
+        """[seeds] the same in float32."""
+        return self._score(Point(sampler, "full", None), score, count)
+
+    def excess(self, sampler: str, accumulator: str, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """[bits] NLL above that of the same sampler in float32, mean over seeds, and its standard error."""
+        few, many = self.scores(sampler, accumulator, "nll", count), self.reference(sampler, "nll", count)
+        variance = few.var(axis=1, ddof=1) + many.var(ddof=1)
+        return few.mean(axis=1) - many.mean(), np.sqrt(variance / self.settings.seeds)
+
+    def needed_bits(self, sampler: str, accumulator: str, tolerance: float, count: int | None = None) -> int | None:
+        """The fewest bits from which on the NLL exceeds that in float32 by less than the tolerance; None: more."""
+        fits = self.excess(sampler, accumulator, count)[0] < tolerance
+        return next((b for i, b in enumerate(self.settings.bits) if fits[i:].all()), None)
+
+    def power(self, sampler: str, accumulator: str, few: int, many: int, count: int | None = None) -> float:
+        """The p of `excess` ∝ Δ^p between two numbers of bits."""
+        mean = self.excess(sampler, accumulator, count)[0]
+        first, last = (mean[self.settings.bits.index(bits)] for bits in (few, many))
+        return float(np.log2(first / last) / (many - few))
+
+    def std(self, sampler: str, accumulator: str, bits: int) -> float:
+        """Root mean square weight, mean over seeds."""
+        return float(np.mean(self.rows[str(Point(sampler, accumulator, bits))]["std"]))
+
+    def histogram(self, point: Point) -> np.ndarray:
+        """[129] shares of weights, see `Sweep`."""
+        return np.array(self.rows[str(point)]["histogram"])
+
+    def _score(self, point: Point, score: str, count: int | None) -> np.ndarray:
+        return np.array(self.rows[str(point)][score][str(count or self.settings.networks)])
+
+    def write(self, path: Path) -> None:
+        """One JSON file, with one line a point."""
+        head = {name: getattr(self, name) for name in ("dataset", "provenance")}
+        head = {"settings": dataclasses.asdict(self.settings)} | head
+        lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in head.items()]
+        rows = ",\n".join(f"{json.dumps(name)}: {json.dumps(row)}" for name, row in self.rows.items())
+        write_atomically(path, ("{" + ",\n".join([*lines, f'"rows": {{\n{rows}\n}}']) + "}\n").encode())
+
+    @classmethod
+    def read(cls, path: Path) -> Sweep:
+        """Reads what `write` wrote. Raises SweepError for anything else."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            sweep = cls(Settings.from_dict(data.pop("settings")), **data)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise SweepError(f"{path} holds no sweep ({error}): delete it, or restore it") from None
+        missing = [str(point) for point in sweep.settings.points() if str(point) not in sweep.rows]
+        if missing:
+            raise SweepError(f"{path} lacks {missing[0]}: delete it, or restore it")
+        return sweep
+
+
+def standard_errors(higher: np.ndarray, lower: np.ndarray) -> float:
+    """The difference of two means over independent seeds, in its standard errors."""
+    error = np.sqrt(higher.var(ddof=1) / len(higher) + lower.var(ddof=1) / len(lower))
+    return float((higher.mean() - lower.mean()) / error)
+
+
+def recorded(settings: Settings, folder: Path) -> Sweep | None:
+    """The sweep among a folder's *.json that has these settings, whatever its bits and its number of seeds."""
+    sweeps = (Sweep.read(path) for path in sorted(folder.glob("*.json")))
+    free = {"bits": settings.bits, "seeds": settings.seeds}
+    return next((sweep for sweep in sweeps if dataclasses.replace(sweep.settings, **free) == settings), None)
+
+
+def run(
+    settings: Settings,
+    folder: Path,
+    *,
+    dataset: Dataset | None = None,
+    device: str = "auto",
+    progress: bool = True,
+    cache: str | Path | None = None,
+) -> Sweep:
+    """Compute a sweep in `folder`, point by point; points that are there already are not computed again.
+
+    dataset: the settings' own, if None. Raises DatasetError; RunError if another process writes there;
+    NonFiniteGradient if a chain diverges.
+    """
+    where = pick_device(device)
+    data = reduced(datasets.load(settings.dataset, cache) if dataset is None else dataset, settings)
+    with runs.locked(folder):
+        about = folder / "about.json"
+        if not about.exists():
+            write_atomically(about, json.dumps(provenance(where)).encode())
+        rows = {}
+        with tqdm(settings.points(), unit="point", disable=not progress, desc=settings.model) as bar:
+            for point in bar:
+                bar.set_postfix_str(str(point))
+                path = folder / f"{point}.json"
+                if not path.exists():
+                    with seeded(where, settings.seed, *point.key):
+                        write_atomically(path, json.dumps(_measure(point, settings, data, where)).encode())
+                rows[str(point)] = json.loads(path.read_text())
+    seconds = sum(row["seconds"] for row in rows.values())
+    described = runs.describe(data)
+    kept = {name: described[name] for name in ("name", "train", "test", "image_shape", "fingerprint")}
+    return Sweep(settings, kept, json.loads(about.read_text()) | {"seconds": round(seconds, 1)}, rows)
+
+
+def rounding_at_the_end(
+    bits: int, settings: Settings, *, dataset: Dataset | None = None, device: str = "auto"
+) -> tuple[np.ndarray, np.ndarray]:
+    """[seeds] NLL of SGLD's average with a full-precision accumulator: of Q_W(θ), as always, and of θ unrounded."""
+    where = pick_device(device)
+    data = reduced(datasets.load(settings.dataset) if dataset is None else dataset, settings)
+    x, point, members = inputs(data, data.test_images).to(where), Point("sgld", "full", bits), []
+    with seeded(where, settings.seed, *point.key):
+        for weights, theta, predict in chains(point, settings, data, where):
+            members.append(torch.stack([predict(weights, x), predict(theta, x)]).cpu())
+    averages = torch.stack(members).mean(0)  # [2, seeds, N, C]
+    return tuple(np.array([metrics.nll(p, data.test_labels) for p in of]) for of in averages)
+
+
+def reduced(data: Dataset, settings: Settings) -> Dataset:
+    """At most as many images as the settings say; the whole dataset if it has no more."""
+    sizes = min(settings.train, len(data.train_labels)), min(settings.test, len(data.test_labels))
+    whole = sizes == (len(data.train_labels), len(data.test_labels))
+    return data if whole else data.subset(*sizes, seed=0)
+
+
+def inputs(data: Dataset, images: Tensor) -> Tensor:
+    """[N, D]: normalised pixels, scaled so that the mean |x|² is about 64 whatever the number of pixels.
+
+    That is what 8x8 images have by themselves: so step size, prior and grid mean the same on every dataset.
+    """
+    flat = data.normalize(images).flatten(1)
+    return flat * (8 / flat.shape[1] ** 0.5)
+
+
+class Networks(NamedTuple):
+    """The networks of all chains at one step.
+
+    weights: [seeds, P], what they compute with. accumulator: [seeds, P], what the chain remembers, which is the same
+    unless the accumulator is "full". predict: (weights, inputs [N, D]) -> probabilities [seeds, N, C].
+    """
+
+    weights: Tensor
+    accumulator: Tensor
+    predict: Callable[[Tensor, Tensor], Tensor]
+
+
+def chains(point: Point, settings: Settings, data: Dataset, device: torch.device) -> Iterator[Networks]:
+    """Train `settings.seeds` chains side by side and give their networks, `settings.networks` times.
+
+    Random numbers come from torch's default generators.
+    """
+    build = lambda: models.build(settings.model, data.image_shape, len(data.classes), width=settings.width)  # noqa: E731
+    network = build().to(device)
+    rows = [torch.cat([p.flatten() for p in build().parameters()]) for _ in range(settings.seeds)]
+    weights = torch.stack(rows).detach().to(device).requires_grad_()
+    shapes = {name: p.shape for name, p in network.named_parameters()}
+    sizes = [shape.numel() for shape in shapes.values()]
+
+    def logits(row: Tensor, x: Tensor) -> Tensor:
+        parts = (part.view(shape) for part, shape in zip(row.split(sizes), shapes.values(), strict=True))
+        return functional_call(network, dict(zip(shapes, parts, strict=True)), (x,))
+
+    @torch.no_grad()
+    def predict(rows: Tensor, x: Tensor) -> Tensor:
+        return vmap(logits, (0, None))(rows, x).softmax(-1)
+
+    fmt = None if point.bits is None else formats.parse(f"fixed({point.bits + settings.integer_bits},{point.bits})")
+    x, labels = inputs(data, data.train_images).to(device), data.train_labels.to(device)
+    optimizer = SGLD(
+        [weights],
+        settings.lr,
+        num_data=len(labels),
+        temperature=1.0 if point.sampler == "sgld" else 0.0,
+        weight_decay=1 / (len(labels) * settings.prior_std**2),
+        weight=fmt,
+        grad=fmt if settings.round_gradients else None,
+        accumulator=point.accumulator,
+    )
+    each = settings.steps // settings.networks
+    for step in range(1 - settings.burn_in, settings.steps + 1):
+        batch = torch.randint(len(labels), (settings.seeds, settings.batch_size), device=device)
+        predicted = vmap(logits)(weights, x[batch])
+        # the mean loss of each chain, summed over chains, which do not touch each other
+        loss = F.cross_entropy(predicted.flatten(0, 1), labels[batch].flatten(), reduction="sum") / settings.batch_size
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step > 0 and step % each == 0:
+            yield Networks(weights.detach(), optimizer.state[weights].get("theta", weights.detach()), predict)
+    optimizer.raise_if_nonfinite()
+
+
+def _measure(point: Point, settings: Settings, data: Dataset, device: torch.device) -> dict[str, Any]:
+    """The row of one point, see `Sweep`."""
+    began = time.perf_counter()
+    x = inputs(data, data.test_images).to(device)
+    members, squares, histogram = [], 0, torch.zeros(_BINS)
+    for weights, _, predict in chains(point, settings, data, device):
+        members.append(predict(weights, x).cpu())
+        squares = squares + weights.square().mean(1).cpu() / settings.networks
+        middle = (_BINS - 1) // 2
+        index = (weights / BIN).round().clamp(-middle, middle).long().flatten().cpu() + middle
+        histogram += torch.bincount(index, minlength=_BINS) / index.numel() / settings.networks
+    scores = ensemble_scores(torch.stack(members), data.test_labels, settings.counts)
+    rounded = {"std": squares.sqrt().tolist(), "histogram": histogram.tolist()}
+    rounded = {name: [float(f"{value:.4g}") for value in values] for name, values in rounded.items()}
+    return scores | rounded | {"seconds": round(time.perf_counter() - began, 2)}
+
+
+def ensemble_scores(members: Tensor, labels: Tensor, counts: tuple[int, ...]) -> dict[str, dict[str, list[float]]]:
+    """{score: {count: [a number a seed]}} of members' probabilities [networks, seeds, N, C].
+
+    `count` networks are averaged that lie networks/count apart; the score is the mean over all such sets.
+    """
+    result: dict[str, dict[str, list[float]]] = {name: {} for name in SCORES}
+    for count in counts:
+        averages = members.unflatten(0, (count, -1)).mean(0)  # [networks/count, seeds, N, C]
+        for name, score in SCORES.items():
+            means = [np.mean([score(p, labels) for p in sets]) for sets in averages.unbind(1)]
+            result[name][str(count)] = [float(f"{mean:.5g}") for mean in means]
+    return result

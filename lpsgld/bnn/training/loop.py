@@ -1,0 +1,205 @@
+"""Training: one loop for every recipe, from images to a folder of posterior samples.
+
+The randomness of an epoch is a function of the recipe's seed, the chain and the epoch's number alone. So a killed run,
+which goes on from the checkpoint of its last whole epoch, ends in the same bits (on one kind of device).
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from lpsgld import formats, metrics
+from lpsgld.bnn.data import datasets
+from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.devices import device_name, pick_device, provenance, seeded
+from lpsgld.bnn.judging.ensemble import predict
+from lpsgld.bnn.training import compiling, probe, runs
+from lpsgld.bnn.training.compiling import Choice
+from lpsgld.bnn.training.recipes import Recipe
+from lpsgld.bnn.training.runs import Run, RunError
+from lpsgld.bnn.training.stepping import Stepper
+from lpsgld.samplers.sgld import NonFiniteGradient
+from lpsgld.storage import load_tensors, save_sample, save_tensors
+
+_REFRESH = 0.5  # seconds between two readings of the running loss
+
+
+class TrainingDiverged(FloatingPointError):
+    """A gradient or the loss became NaN or infinite. What was saved before that epoch is untouched."""
+
+
+def train(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    dataset: Dataset | None = None,
+    subset: tuple[int, int] | None = None,
+    device: str = "auto",
+    progress: bool = True,
+    cache: str | Path | None = None,
+    chain: int = 0,
+    compile: Choice = "auto",
+    tf32: Choice = "auto",
+    time_limit: float | None = None,
+) -> Run:
+    """Train a network as the recipe says and keep its posterior samples in the folder `out`.
+
+    A folder that holds the same run goes on where it stopped, and a finished one is returned at once. dataset: the
+    recipe's own, if None (cache: see `datasets.load`). subset: use only so many training and test images of it, see
+    `Dataset.subset`. chain: number of an independent chain of the same recipe. compile, tf32: see `compiling`; what
+    they come to is shown, and kept in the run's provenance. time_limit: seconds, after which no further epoch is begun,
+    nor one that would not end before: the run is then returned unfinished.
+
+    Raises TrainingDiverged; CompileError if compile is True and cannot be; RunError if the folder holds another run or
+    is in use; StorageError if it cannot be written; DatasetError.
+    """
+    where = pick_device(device)
+    out = Path(out)
+    if dataset is None:
+        dataset = datasets.load(recipe.dataset, cache)
+    if subset is not None:
+        dataset = dataset.subset(*subset)
+    deadline = time.monotonic() + (math.inf if time_limit is None else time_limit)
+    with runs.locked(out):
+        run = Run.open(out) if (out / "recipe.json").exists() else None
+        if run is not None:
+            runs.require_same(run, recipe, chain, dataset)
+        if run is None or not run.finished:
+            program, products = compiling.compiled(compile, where), compiling.tf32(tf32, recipe, where)
+            about = provenance(where) | {"compiled": program.on, "tf32": products.on}
+            run = run or runs.create(out, recipe, chain, dataset, about)
+            if progress:
+                tqdm.write(f"{recipe.dataset} on {device_name(where)}: {program.why}; {products.why}", file=sys.stderr)
+            with compiling.convolutions(products.on):
+                _Trainer(run, dataset, where, program.on).run_epochs(progress, deadline)
+        if run.finished:
+            runs.checkpoint_path(out).unlink(missing_ok=True)
+    return run
+
+
+class _Trainer:
+    """A network, its optimizer and its data while they are trained."""
+
+    def __init__(self, run: Run, dataset: Dataset, device: torch.device, compile: bool = False):
+        self.run, self.recipe, self.dataset, self.device = run, run.recipe, dataset, device
+        self.schedule = self.recipe.schedule_function()
+        with self._seeded(0):
+            self.stepper = Stepper(self.recipe, dataset, device, compile)
+        self.model, self.optimizer = self.stepper.model, self.stepper.optimizer
+        self.watched = {layer.weight: f"{name}.weight" for name, layer in probe.layers(self.model).items()}
+        self.branches: dict[str, Tensor] = {}
+        self.epochs_done = 0
+        if runs.checkpoint_path(run.path).exists():
+            self._restore()
+        del run.history[self.epochs_done :]  # an epoch that was killed before its checkpoint is done again
+
+    def run_epochs(self, progress: bool, deadline: float = math.inf) -> None:
+        """Train until the recipe's last epoch, or until the next would end after the deadline (`time.monotonic`)."""
+        images, size = len(self.dataset.train_labels), self.recipe.batch_size
+        steps = max(1, images // size + (images % size > 1))
+        done, total = self.epochs_done * steps, self.recipe.epochs * steps
+        with tqdm(total=total, initial=done, unit="step", disable=not progress, desc=self.recipe.dataset) as bar:
+            for epoch in range(self.epochs_done + 1, self.recipe.epochs + 1):
+                started = time.monotonic()
+                with self._seeded(epoch):
+                    row = {"epoch": epoch} | self._train_epoch(epoch, bar) | self._test()
+                seconds = round(time.monotonic() - started, 3)
+                self._keep(row | {"sampled": self.recipe.is_sampled(epoch), "seconds": seconds})
+                now = time.monotonic()
+                if now + (now - started) > deadline:
+                    return
+
+    def _train_epoch(self, epoch: int, bar: tqdm) -> dict[str, Any]:
+        sums, seen, step_size = self._steps(epoch, bar)
+        self._require_finite(epoch, sums)
+        loss, accuracy = (value / seen for value in sums.tolist())
+        self._show(bar, epoch, step_size, loss, accuracy)
+        row = {"train_loss": loss, "train_error": 1 - accuracy, "step_size": step_size}
+        return row | ({"branches": probe.told(self.branches)} if self.branches else {})
+
+    def _steps(self, epoch: int, bar: tqdm) -> tuple[Tensor, int, float]:
+        """All steps of an epoch. Returns the sums of losses and hits, the number of images, the last step size."""
+        self.model.train()
+        batches = self.stepper.batches()
+        sums, seen, read = torch.zeros(2, device=self.device), 0, 0.0
+        # reading the loss would make the host wait for an accelerator: there it is shown once an epoch
+        live = not bar.disable and self.device.type == "cpu"
+        for step, batch in enumerate(batches):
+            step_size = self.recipe.lr * self.schedule((epoch - 1 + step / len(batches)) / self.recipe.epochs)
+            loss, hits = self._step(batch, step_size, epoch, last=step == len(batches) - 1)
+            sums += torch.stack([loss * len(batch), hits])
+            seen += len(batch)
+            bar.update()
+            if live and time.perf_counter() - read > _REFRESH:
+                read = time.perf_counter()
+                self._show(bar, epoch, step_size, *(value / seen for value in sums.tolist()))
+        return sums, seen, step_size
+
+    def _show(self, bar: tqdm, epoch: int, step_size: float, loss: float, accuracy: float) -> None:
+        shown = {"loss": f"{loss:.3f}", "accuracy": f"{accuracy:.1%}", "step_size": f"{step_size:.2g}"}
+        bar.set_postfix({"epoch": f"{epoch}/{self.recipe.epochs}"} | shown, refresh=False)
+
+    def _step(self, batch: Tensor, step_size: float, epoch: int, last: bool) -> tuple[Tensor, Tensor]:
+        def look() -> None:
+            with self._seeded(epoch, 1):  # a look may not change the run
+                self.branches = probe.branch_shares(self.optimizer, self.watched)
+
+        try:
+            return self.stepper.step(batch, step_size, look if last else None)
+        except NonFiniteGradient as error:
+            raise self._diverged(epoch, str(error)) from error
+
+    def _test(self) -> dict[str, float]:
+        probabilities = predict(self.model, self.dataset, self.dataset.test_images)
+        labels = self.dataset.test_labels
+        return {"test_nll": metrics.nll(probabilities, labels), "test_error": metrics.error(probabilities, labels)}
+
+    def _keep(self, row: dict[str, Any]) -> None:
+        """Save an epoch: sample, then metrics, then checkpoint, so that each is complete where the next exists."""
+        if row["sampled"]:
+            path = runs.sample_path(self.run.path, row["epoch"])
+            save_sample(path, self.model, formats.parse(self.recipe.weight), self.recipe.to_dict())
+        self.run.history.append(row)
+        runs.write_history(self.run)
+        if not self.run.finished:
+            tensors = dict(self.stepper.state())
+            steps = self.optimizer.param_groups[0]["steps"]
+            about = {"epoch": row["epoch"], "steps": steps}
+            save_tensors(runs.checkpoint_path(self.run.path), "checkpoint", tensors, about)
+
+    def _restore(self) -> None:
+        tensors, about = load_tensors(runs.checkpoint_path(self.run.path), "checkpoint")
+        held = dict(self.stepper.state())
+        if held.keys() != tensors.keys():
+            raise RunError(f"{self.run.path}: the checkpoint is of another network or optimizer. Start in a new folder")
+        with torch.no_grad():
+            for name, tensor in held.items():
+                tensor.copy_(tensors[name])
+        self.optimizer.param_groups[0]["steps"] = about["steps"]
+        self.epochs_done = about["epoch"]
+
+    def _require_finite(self, epoch: int, sums: Tensor) -> None:
+        try:
+            self.optimizer.raise_if_nonfinite()
+        except NonFiniteGradient as error:
+            raise self._diverged(epoch, str(error)) from error
+        if not bool(sums[0].isfinite()):
+            raise self._diverged(epoch, "the training loss is not finite.")
+
+    def _diverged(self, epoch: int, reason: str) -> TrainingDiverged:
+        kept = len(self.run.samples)
+        return TrainingDiverged(
+            f"training diverged in epoch {epoch}: {reason} The recipe's lr is {self.recipe.lr}. "
+            f"{kept} samples and {len(self.run.history)} epochs stay in {self.run.path}"
+        )
+
+    def _seeded(self, *key: int):
+        return seeded(self.device, self.recipe.seed, self.run.chain, *key)

@@ -1,0 +1,155 @@
+"""A look at a network in training: which numbers its layers use, and which way its weights are rounded.
+
+Nothing here changes the network, its gradients or the caller's random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lpsgld import formats, variance
+from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.devices import pick_device, seeded
+from lpsgld.bnn.training.runs import Run
+from lpsgld.formats import Format
+from lpsgld.rounding import Quantizer, quantize
+from lpsgld.samplers.sgld import SGLD
+from lpsgld.storage import load_sample
+
+_BINS = 255  # as many as an 8-bit block format has codes
+
+
+# ---- which branch of the variance correction each weight takes -------------------------------------------------
+
+
+@torch.no_grad()
+def branch_shares(optimizer: SGLD, names: dict[Tensor, str]) -> dict[str, Tensor]:
+    """For each layer, what `vc_quantize` would do with its weights in the next step, for the gradients that are there.
+
+    names: parameter -> name, of those to look at. Returns name -> five numbers, still on the device: the shares of the
+    weights in the branches "spline", "correction" and "floor" (see `variance.branches`), the share whose rounded
+    gradient is 0, and the median of v/v0. Nothing where weights are in full precision, which has no branches. Where the
+    accumulator is not "vc", it tells what the correction would do with the weights that the network computes with.
+    """
+    found_in = {}
+    for group in optimizer.param_groups:
+        weight, grad = formats.parse(group["weight"]), formats.parse(group["grad"])
+        v = 2 * group["lr"] * group["temperature"] / group["num_data"]
+        for p in group["params"]:
+            if weight is None or p not in names or p.grad is None:
+                continue
+            slope = quantize(p.grad, grad)
+            mean = p - group["lr"] * (slope + group["weight_decay"] * p)
+            found = variance.branches(mean, v, weight)
+            shares = [(found.branch == branch).float().mean() for branch in range(3)]
+            found_in[names[p]] = torch.stack([*shares, (slope == 0).float().mean(), found.ratio.median()])
+    return found_in
+
+
+def told(shares: dict[str, Tensor]) -> dict[str, list[float]]:
+    """What `branch_shares` returned, as numbers of 3 digits. Waits for the device."""
+    return {name: [float(f"{number:.3g}") for number in numbers.tolist()] for name, numbers in shares.items()}
+
+
+def layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Convolutions and linear layers by name, in the order of the network."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+
+
+# ---- which numbers each layer uses -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Values of a tensor, counted.
+
+    fmt: name of the number format. edges: [B+1], in gaps of each value's own grid, one bin a code; for full precision,
+    in units of the largest |x|. counts: [B]. zero: the share of values that are exactly 0. clipped: the share of
+    values at the ends of the range.
+    """
+
+    fmt: str
+    edges: Tensor
+    counts: Tensor
+    zero: float
+    clipped: float
+
+
+def histogram(x: Tensor, fmt: Format) -> Histogram:
+    """Which codes of `fmt` the values of x are; x lies on the grid already. More than 255 codes share their bins."""
+    x = x.detach()
+    if fmt is None:
+        units, low, high = x / x.abs().max().clamp(min=torch.finfo(x.dtype).tiny), -1.0, 1.0
+        edges = torch.linspace(low, high, _BINS + 1, dtype=torch.float64)
+    else:
+        g = formats.grid(fmt, x)
+        units = (x / g.gap).nan_to_num(0.0)
+        low, high = float(torch.as_tensor(g.low).max()), float(torch.as_tensor(g.high).max())
+        codes = min(int(high - low) + 1, _BINS + 1)
+        edges = torch.linspace(low - 0.5, high + 0.5, codes + 1, dtype=torch.float64)
+    index = torch.bucketize(units.flatten().double().cpu(), edges[1:-1])
+    counts = torch.bincount(index, minlength=len(edges) - 1)
+    ends = ((units <= low) | (units >= high)).float().mean().item()
+    return Histogram(formats.name(fmt), edges, counts, (x == 0).float().mean().item(), ends)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What one layer computes with: its weights, their gradient and its output, each as it is rounded."""
+
+    weights: Histogram
+    gradients: Histogram
+    activations: Histogram
+
+
+def numbers(run: Run, dataset: Dataset, *, device: str = "auto", seed: int = 0) -> dict[str, Numbers]:
+    """The histograms of every layer, for a run's last sample and one batch of training images."""
+    where, recipe = pick_device(device), run.recipe
+    weight, grad = formats.parse(recipe.weight), formats.parse(recipe.grad)
+    with seeded(where, seed):
+        model = recipe.build_model(dataset.image_shape, len(dataset.classes)).to(where)
+        model.load_state_dict(load_sample(run.samples[-1]).state)
+        batch = torch.randperm(len(dataset.train_labels))[: recipe.batch_size]
+        images, labels = dataset.train_images[batch].to(where), dataset.train_labels[batch].to(where)
+        with _outputs_counted(model) as activations:
+            F.cross_entropy(model(dataset.augment(images)), labels).backward()
+        return {
+            name: Numbers(
+                histogram(layer.weight, weight),
+                histogram(quantize(layer.weight.grad, grad), grad),
+                activations[name],
+            )
+            for name, layer in layers(model).items()
+        }
+
+
+@contextmanager
+def _outputs_counted(model: nn.Module) -> Iterator[dict[str, Histogram]]:
+    """The histogram of each layer's output, filled while the model computes: after the `Quantizer` behind the layer."""
+    counted: dict[str, Histogram] = {}
+    latest: list[tuple[str, Tensor]] = []
+
+    def after_layer(name: str):
+        def hook(_module, _inputs, output: Tensor) -> None:
+            counted[name] = histogram(output, None)
+            latest[:] = [(name, output)]
+
+        return hook
+
+    def after_quantizer(module: Quantizer, inputs: tuple[Tensor], output: Tensor) -> None:
+        if latest and inputs[0] is latest[0][1]:
+            counted[latest[0][0]] = histogram(output, module.activation)
+
+    hooks = [layer.register_forward_hook(after_layer(name)) for name, layer in layers(model).items()]
+    hooks += [m.register_forward_hook(after_quantizer) for m in model.modules() if isinstance(m, Quantizer)]
+    try:
+        yield counted
+    finally:
+        for hook in hooks:
+            hook.remove()

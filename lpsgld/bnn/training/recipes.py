@@ -1,0 +1,279 @@
+"""Recipes: everything that decides what a training run computes, as data.
+
+A `Recipe` is a frozen, validated record that survives JSON and can be overridden field by field. `RECIPES` holds the
+CIFAR experiments of Zhang, Wilson and De Sa (2022), section 5, under systematic names. Where a run is stored and on
+which device it computes are no part of a recipe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, get_args
+
+import torch
+from torch import nn
+
+from lpsgld import formats
+from lpsgld.bnn.data import datasets
+from lpsgld.bnn.network import models
+from lpsgld.bnn.training import schedules
+from lpsgld.bnn.training.schedules import Schedule
+from lpsgld.samplers.sgld import Accumulator
+
+
+class RecipeError(ValueError):
+    """A recipe that makes no sense, or a field or recipe that does not exist."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One training run. The defaults are those of the paper's CIFAR-10 runs, in full precision.
+
+    dataset       a name of `datasets.load`: "digits", "cifar10", ..., "folder:PATH"
+    model         a name of `models.build`: "resnet18", "mlp", "logistic", ...
+    width         channels of a ResNet's first stage, hidden units of an MLP; ignored by "logistic"
+    epochs        passes over the training images
+    batch_size    images in one stochastic gradient
+    lr            base step size on the *mean* loss
+    weight_decay  λ: the prior adds λ/2·|θ|² to the mean loss
+    temperature   T: the noise variance is 2·lr·T/N; 0 is SGD
+    weight, grad, activation, error
+                  number formats: "full", "fixed(8,8)", "block(8,0)", "float(4,3)"
+    all_inputs    round also what the paper leaves in full precision (see `models.Sites.inputs`)
+    accumulator   "full", "naive" or "vc" (see `lpsgld.samplers.sgld.update`)
+    schedule      "constant", "decay" or "cyclical"
+    cycles        number of cosine cycles, 1 unless the schedule is cyclical
+    samples       posterior samples kept: one after each of the last epochs (of each cycle)
+    seed          root of all randomness of the run
+
+    Raises RecipeError for a wrong type or value, with what is allowed.
+    """
+
+    dataset: str = "cifar10"
+    model: str = "resnet18"
+    width: int = 64
+    epochs: int = 245
+    batch_size: int = 128
+    lr: float = 0.5
+    weight_decay: float = 5e-4
+    temperature: float = 1e-3
+    weight: str = "full"
+    grad: str = "full"
+    activation: str = "full"
+    error: str = "full"
+    all_inputs: bool = False
+    accumulator: str = "full"
+    schedule: str = "decay"
+    cycles: int = 1
+    samples: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _typed(field.name, field.type, getattr(self, field.name)))
+        for field in ("weight", "grad", "activation", "error"):
+            object.__setattr__(self, field, _format_name(field, getattr(self, field)))
+        _one_of("model", self.model, models.MODELS)
+        _one_of("accumulator", self.accumulator, get_args(Accumulator))
+        _one_of("schedule", self.schedule, ("constant", "decay", "cyclical"))
+        if not self.dataset.startswith(datasets.FOLDER):
+            _one_of("dataset", self.dataset, datasets.NAMES, f', or "{datasets.FOLDER}PATH"')
+        for field in ("width", "epochs", "batch_size", "cycles", "samples"):
+            _require(getattr(self, field) >= 1, f"{field} is {getattr(self, field)}, but must be at least 1")
+        _require(0 < self.lr < math.inf, f"lr is {self.lr}, but must be a finite number above 0")
+        for field in ("weight_decay", "temperature"):
+            _require(0 <= getattr(self, field) < math.inf, f"{field} is {getattr(self, field)}, but must be ≥ 0")
+        _require(self.seed >= 0, f"seed is {self.seed}, but must be ≥ 0")
+        self._check_cycles()
+
+    def _check_cycles(self) -> None:
+        _require(
+            self.schedule == "cyclical" or self.cycles == 1,
+            f'cycles is {self.cycles}, but the schedule "{self.schedule}" has none: '
+            'set schedule="cyclical" or cycles=1',
+        )
+        for field in ("epochs", "samples"):
+            _require(
+                getattr(self, field) % self.cycles == 0,
+                f"{field} is {getattr(self, field)}, but must be a multiple of cycles, {self.cycles}",
+            )
+        _require(
+            self.samples <= self.epochs,
+            f"samples is {self.samples}, but a run of {self.epochs} epochs has at most one sample an epoch: "
+            "set samples or epochs",
+        )
+
+    def build_model(self, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
+        """The recipe's network with fresh weights, see `models.build`."""
+        activation, error = formats.parse(self.activation), formats.parse(self.error)
+        model = models.build(
+            self.model,
+            image_shape,
+            classes,
+            width=self.width,
+            activation=activation,
+            error=error,
+            inputs=self.all_inputs,
+        )
+        # convolutions follow the layout of their weights; a training step on a CPU is a fifth faster in this one
+        return model.to(memory_format=torch.channels_last)
+
+    def schedule_function(self) -> Schedule:
+        """The step-size multiplier as a function of progress, the share of all optimizer steps done so far."""
+        if self.schedule == "cyclical":
+            return schedules.cyclical(self.cycles)
+        return {"constant": schedules.constant, "decay": schedules.decay}[self.schedule]()
+
+    def is_sampled(self, epoch: int) -> bool:
+        """Whether a sample is kept after that epoch (1 to `epochs`): the last samples/cycles of each cycle are."""
+        length = self.epochs // self.cycles
+        return (epoch - 1) % length >= length - self.samples // self.cycles
+
+    def override(self, **fields: Any) -> Recipe:
+        """The same recipe with other values of some fields. Raises RecipeError, with the nearest name, for no field."""
+        _known(fields)
+        return dataclasses.replace(self, **fields)
+
+    def as_sgd(self) -> Recipe:
+        """Its point estimate: the same network and formats trained by SGD, one descent that ends in one network.
+
+        Without noise there is nothing to correct: "vc" becomes "naive", which is the same law then.
+        """
+        accumulator = "naive" if self.accumulator == "vc" else self.accumulator
+        return self.override(temperature=0.0, accumulator=accumulator, schedule="decay", cycles=1, samples=1)
+
+    def differences(self, other: Recipe) -> dict[str, tuple[Any, Any]]:
+        """The fields in which two recipes differ, with both values."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """The recipe as a JSON object that `from_json` reads back."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
+        """The recipe with these fields, defaults for the others. Raises RecipeError as the constructor does."""
+        if not isinstance(fields, Mapping):
+            raise RecipeError(f"a recipe is an object of fields, but {fields!r} was given")
+        _known(fields)
+        return cls(**fields)
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Reads what `to_json` wrote."""
+        try:
+            return cls.from_dict(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise RecipeError(f"this is no recipe in JSON: {error}") from None
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:<13} {value}" for name, value in self.to_dict().items())
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name in RECIPES. Raises RecipeError with the nearest name."""
+    _one_of("recipe", name, RECIPES)
+    return RECIPES[name]
+
+
+def parse_field(text: str) -> tuple[str, Any]:
+    """("lr", 0.1) for "lr=0.1": one override as typed on a command line. Raises RecipeError."""
+    name, equals, value = (part.strip() for part in text.partition("="))
+    _require(equals == "=" and bool(value), f'{text!r} is no override: write field=value, for example "lr=0.1"')
+    _known([name])
+    kind = Recipe.__dataclass_fields__[name].type
+    try:
+        return name, {"int": int, "float": float, "str": str, "bool": _truth}[kind](value)
+    except ValueError:
+        raise RecipeError(f"{name} is {value!r}, but must be {_KINDS[kind]}") from None
+
+
+# ---- the paper's experiments -----------------------------------------------------------------------------------
+
+_FIXED = dict(weight="fixed(8,8)", grad="fixed(8,8)")
+_BLOCK = dict(weight="block(8,0)", grad="block(8,0)", activation="block(8,0)", error="block(8,0)")
+_SGD = dict(temperature=0.0, samples=1)
+_CYCLICAL = dict(schedule="cyclical", cycles=7, samples=35)
+
+
+def _rows(dataset: str) -> dict[str, Recipe]:
+    """The rows of the paper's CIFAR table for one dataset, named sampler_format_accumulator.
+
+    SGD is a point estimate: its temperature is 0 and its one sample is the last epoch's network.
+    """
+    rows = {"sgld_float32": {}, "sgd_float32": _SGD}
+    for name, fmt in (("fixed", _FIXED), ("block", _BLOCK)):
+        for accumulator in ("full", "naive", "vc"):
+            rows[f"sgld_{name}_{accumulator}"] = fmt | dict(accumulator=accumulator)
+        for accumulator in ("full", "naive"):
+            rows[f"sgd_{name}_{accumulator}"] = fmt | _SGD | dict(accumulator=accumulator)
+    rows["sgld_block_vc_cyclical"] = _BLOCK | _CYCLICAL | dict(accumulator="vc")
+    return {f"{dataset}_{name}": Recipe(dataset=dataset, **fields) for name, fields in rows.items()}
+
+
+def _all_recipes() -> dict[str, Recipe]:
+    rows = _rows("cifar10") | _rows("cifar100")
+    scripts = {
+        "train_fixed": rows["cifar10_sgld_fixed_full"],
+        "train_bfp": rows["cifar10_sgld_block_vc"],
+        "train_bfp_cyclic": rows["cifar10_sgld_block_vc_cyclical"],
+    }
+    return scripts | rows
+
+
+# ---- validation ------------------------------------------------------------------------------------------------
+
+_KINDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "True or False"}
+
+
+def _typed(name: str, kind: str, value: Any) -> Any:
+    allowed = {"int": int, "float": (int, float), "str": str, "bool": bool}[kind]
+    _require(
+        isinstance(value, allowed) and isinstance(value, bool) == (kind == "bool"),
+        f"{name} is {value!r}, but must be {_KINDS[kind]}",
+    )
+    return float(value) if kind == "float" else value
+
+
+def _truth(text: str) -> bool:
+    if text not in ("True", "False"):  # bool("False") is True
+        raise ValueError(text)
+    return text == "True"
+
+
+def _format_name(field: str, text: str) -> str:
+    try:
+        return formats.name(formats.parse(text))
+    except formats.FormatError as error:
+        raise RecipeError(f"{field}: {error}") from None
+
+
+def _known(names: Iterable[str]) -> None:
+    for name in names:
+        _one_of("field", name, Recipe.__dataclass_fields__)
+
+
+def _one_of(what: str, given: str, allowed: Iterable[str], more: str = "") -> None:
+    allowed = list(allowed)
+    if given not in allowed:
+        near = difflib.get_close_matches(str(given), allowed, n=1)
+        hint = f'. Did you mean "{near[0]}"?' if near else ""
+        raise RecipeError(f"there is no {what} {given!r}: choose from {', '.join(allowed)}{more}{hint}")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise RecipeError(message)
+
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(_all_recipes())

@@ -1,0 +1,85 @@
+"""What moves while a chain is trained, and the step that moves it.
+
+The same code runs eagerly and compiled, on the CPU and on an accelerator. There, nothing in a step makes the host wait
+for the device: what is counted stays on the device until an epoch is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lpsgld import formats
+from lpsgld.bnn.data import datasets
+from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.training.recipes import Recipe
+from lpsgld.samplers.sgld import SGLD
+
+
+class Stepper:
+    """A network with fresh weights, its optimizer, and its training images, on one device.
+
+    compile: with `torch.compile`, one program for augmentation, network and loss (its backward pass included) and one
+    for the optimizer. There is a program for each size of a batch: two, if the last batch of an epoch is smaller. It
+    is not padded to the others' size, since BatchNorm's statistics would count the padding.
+    """
+
+    def __init__(self, recipe: Recipe, dataset: Dataset, device: torch.device, compile: bool = False):
+        self.recipe, self.device, self.compiled = recipe, device, compile
+        self._pad, self._flip = dataset.pad, dataset.flip
+        self._mean, self._std = (torch.tensor(v, device=device) for v in (dataset.mean, dataset.std))
+        self.images, self.labels = dataset.train_images.to(device), dataset.train_labels.to(device)
+        self.model = recipe.build_model(dataset.image_shape, len(dataset.classes)).to(device)
+        self.optimizer = make_optimizer(recipe, self.model, len(self.labels), compile)
+        self._loss = torch.compile(self._eager_loss, fullgraph=True, dynamic=False) if compile else self._eager_loss
+
+    def batches(self) -> list[Tensor]:
+        """Indices of the images of each batch of an epoch, in random order; the last batch may be smaller."""
+        order = torch.randperm(len(self.labels), device=self.device)
+        # BatchNorm has no variance over a single image
+        return [batch for batch in order.split(self.recipe.batch_size) if len(batch) > 1 or len(order) == 1]
+
+    def step(self, batch: Tensor, step_size: float, look: Callable[[], None] | None = None) -> tuple[Tensor, Tensor]:
+        """One step of the chain on that batch. Returns the mean loss and the number of hits before it, as tensors.
+
+        look: called when gradients and step size are there, before the parameters move."""
+        loss, hits = self._loss(batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.param_groups[0]["lr"] = step_size
+        if look is not None:
+            look()
+        self.optimizer.step()
+        return loss.detach(), hits
+
+    def state(self) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor that training changes: parameters, buffers, and the optimizer's own (θ in full precision)."""
+        for name, tensor in self.model.state_dict(keep_vars=True).items():
+            yield f"model/{name}", tensor
+        for index, state in self.optimizer.state_dict()["state"].items():
+            for name, tensor in state.items():
+                yield f"optimizer/{index}/{name}", tensor
+
+    def _eager_loss(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        labels = self.labels[batch]
+        images = datasets.augment(self.images[batch], pad=self._pad, flip=self._flip)
+        logits = self.model(datasets.normalize(images, self._mean, self._std))
+        return F.cross_entropy(logits, labels), (logits.detach().argmax(1) == labels).sum()
+
+
+def make_optimizer(recipe: Recipe, model: nn.Module, num_data: int, compile: bool = False) -> SGLD:
+    """The recipe's optimizer for that network. It rounds the weights onto their grid."""
+    return SGLD(
+        model.named_parameters(),
+        recipe.lr,
+        num_data=num_data,
+        temperature=recipe.temperature,
+        weight_decay=recipe.weight_decay,
+        weight=formats.parse(recipe.weight),
+        grad=formats.parse(recipe.grad),
+        accumulator=recipe.accumulator,
+        compile=compile,
+    )

@@ -1,0 +1,184 @@
+"""Figures for slides: PNG (1920 x 1080) and SVG, light and dark, with a row in a manifest.
+
+The page that shows them all is made in `index.py`, step-by-step builds in `frames.py`. The same figure gives the same
+bytes: no dates, fixed identifiers in the SVG. Files are written beside their destination and then renamed, so that a
+killed run leaves no half of a file.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+import re
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+
+from lpsgld.lab import output, session, style
+from lpsgld.lab.figures import frames, index
+
+LICENCE = "CC BY 4.0, https://creativecommons.org/licenses/by/4.0/"
+PACKAGES = ("lpsgld", "matplotlib", "numpy", "torch")
+
+Rows = dict[str, dict[str, Any]]
+
+
+def save_figure(
+    draw: Callable[[], Figure],
+    identifier: str,
+    *,
+    alt: str,
+    caption: str,
+    title: str | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> None:
+    """Write IDENTIFIER.png and .svg, IDENTIFIER-dark.png and .svg, their row of manifest.json, and show the light one.
+
+    Of a figure in frames, also IDENTIFIER-frame-1.png, ..., and the same in dark; its last frame is IDENTIFIER.png.
+
+    draw: draws a new figure in the theme in force each time it is called, such as `lambda: view.figure(alpha=1e-4)`;
+    colours from `role` and `color` follow the theme if they are asked for inside. identifier: notebook's number and
+    a short name, "05-figure-1". alt: what somebody who cannot see the picture needs to know. caption: one or two
+    sentences for the slide. title: a heading in the index, by default the identifier. params: what the picture
+    depends on, beside the seed.
+
+    Raises RuntimeError before `lab.start`, TypeError if `draw` does not draw, ValueError for a bad identifier, an empty
+    text, another size, or a figure that was drawn outside.
+    """
+    running = session.required("save_figure")
+    _check(identifier, running.notebook, alt, caption)
+    title = title or identifier
+    row = {
+        "title": title,
+        "caption": caption,
+        "alt": alt,
+        "notebook": running.notebook,
+        "parameters": _plain(params or {}),
+        "seed": running.seed,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+    }
+    files = _files(draw, identifier, title, alt)
+    running.figures.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        _write(running.figures / name, content)
+    steps = [name for name in files if re.fullmatch(rf"{identifier}-frame-\d+\.png", name)]
+    row |= {"files": list(files)} | ({"frames": [*steps, f"{identifier}.png"]} if steps else {})
+    _record(running.figures, identifier, row)
+    output.show(*output.picture(files[f"{identifier}.png"], alt))
+
+
+@style.styled
+def slide_png(figure: Figure, title: str) -> bytes:
+    """The figure as PNG of 1920 x 1080 pixels."""
+    buffer = io.BytesIO()
+    metadata = {"Software": None, "Title": title, "Copyright": LICENCE}
+    figure.savefig(buffer, format="png", dpi=style.SLIDE_DPI, metadata=metadata)
+    return buffer.getvalue()
+
+
+@style.styled
+def slide_svg(figure: Figure, title: str, alt: str) -> bytes:
+    """The figure as SVG."""
+    buffer = io.BytesIO()
+    metadata = {"Date": None, "Title": title, "Description": alt, "Rights": LICENCE}
+    figure.savefig(buffer, format="svg", metadata=metadata)
+    return buffer.getvalue()
+
+
+def read_manifest(folder: Path) -> Rows:
+    """The manifest's rows by identifier, sorted; empty if there is none. Raises ValueError if it is not ours."""
+    path = folder / "manifest.json"
+    if not path.exists():
+        return {}
+    try:
+        figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
+        return dict(sorted(figures.items()))
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a manifest of figures ({error!r}): restore it, or delete it") from error
+
+
+def _files(draw: Callable[[], Figure], identifier: str, title: str, alt: str) -> dict[str, bytes]:
+    """The figure's files by name, in both themes, the light ones first."""
+    files = {}
+    for theme, ending in style.ENDINGS.items():
+        with style.use(theme):
+            figure = _drawn(draw, identifier)
+            files[f"{identifier}{ending}.png"] = slide_png(figure, title)
+            files[f"{identifier}{ending}.svg"] = slide_svg(figure, title, alt)
+            for number in range(1, frames.count(figure)):
+                with frames.only(figure, number):
+                    files[f"{identifier}-frame-{number}{ending}.png"] = slide_png(figure, f"{title}, frame {number}")
+    return files
+
+
+def _drawn(draw: Callable[[], Figure], identifier: str) -> Figure:
+    """A new figure of a slide's size in the theme in force."""
+    if not callable(draw):
+        raise TypeError(
+            f"figure {identifier}: save_figure takes a function that draws, not a {type(draw).__name__}, and calls it "
+            "for light and for dark: lab.save_figure(lambda: view.figure(...), ...)"
+        )
+    figure = draw()
+    if not isinstance(figure, Figure):
+        raise TypeError(f"figure {identifier}: the function must return a Figure, not a {type(figure).__name__}")
+    size = tuple(figure.get_size_inches().tolist())
+    if not np.allclose(size, style.SIZE):
+        raise ValueError(f"figure {identifier} is {size} inches, a slide is {style.SIZE}: use lab.new_figure()")
+    if figure.get_facecolor() != to_rgba(style.paper()):
+        raise ValueError(f"figure {identifier} was drawn outside: the function must draw a new one at each call")
+    return figure
+
+
+def _check(identifier: str, notebook: str, alt: str, caption: str) -> None:
+    number = notebook[:2]
+    if not re.fullmatch(rf"{number}(-[a-z0-9]+)+", identifier):
+        raise ValueError(f"figure identifier {identifier!r}: use the notebook's number and a name, as {number}-law-1")
+    if re.search(r"-dark$|-frame-\d+$", identifier):
+        raise ValueError(f"figure identifier {identifier!r}: choose another name, -dark and -frame-1 end file names")
+    if not alt.strip() or not caption.strip():
+        raise ValueError(f"figure {identifier}: a slide needs an alt text and a caption")
+
+
+def _plain(value: Any) -> Any:
+    """The same value in JSON's types. Raises TypeError for what JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if hasattr(value, "tolist"):  # numpy's and torch's scalars and arrays
+        return value.tolist()
+    raise TypeError(f"figure parameter {value!r} is a {type(value).__name__}: use numbers, texts, lists or dicts")
+
+
+def _record(folder: Path, identifier: str, row: dict[str, Any]) -> None:
+    """Add the row to the manifest as it is now, drop rows whose picture is gone and their files, write the index."""
+    old = read_manifest(folder)
+    rows = {name: row for name, row in (old | {identifier: row}).items() if (folder / f"{name}.png").exists()}
+    rows = dict(sorted(rows.items()))
+    text = json.dumps({"licence": LICENCE, "figures": rows}, indent=2, ensure_ascii=False) + "\n"
+    _write(folder / "manifest.json", text.encode())
+    _write(folder / "README.md", index.page(rows).encode())
+    for name in _names(old) - _names(rows):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _names(rows: Rows) -> set[str]:
+    return {Path(name).name for row in rows.values() for name in row["files"]}
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

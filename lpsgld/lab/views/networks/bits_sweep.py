@@ -1,0 +1,359 @@
+"""What notebook 07 shows: test NLL against fractional bits, the weights behind it, and how many bits are enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+
+from lpsgld.bnn.studies.sweep import BIN, CURVES, Point, Settings, Sweep, recorded, run
+from lpsgld.lab import session
+from lpsgld.lab.sliders.view import Control, View
+from lpsgld.lab.style import color, new_figure, paper, role, styled
+
+Sweeps = Mapping[str, Sweep]  # by model, all with the same bits and networks
+
+NAMES = {
+    ("sgd", "full"): "SGD, full-precision accumulator",
+    ("sgd", "naive"): "SGD, low-precision accumulator",
+    ("sgld", "full"): "SGLD, full-precision accumulator",
+    ("sgld", "naive"): "SGLD, naive",
+    ("sgld", "vc"): "SGLD, variance-corrected",
+}
+SHORT = {
+    ("sgd", "full"): "SGD-F",
+    ("sgd", "naive"): "SGD-L",
+    ("sgld", "full"): "SGLD-F",
+    ("sgld", "naive"): "SGLD-L",
+    ("sgld", "vc"): "SGLD-VC",
+}
+MODELS = {"logistic": "logistic regression", "mlp": "MLP"}
+_SCORES = {"NLL": "nll", "error": "error"}
+_TICKS = {
+    "nll": (0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 2, 3, 5),
+    "error": (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5),
+}
+_FLOOR = 1e-3  # the bands stay on a logarithmic axis
+
+
+def load(settings: Settings) -> Sweep:
+    """The recorded sweep with these settings; if there is none, it is computed now and kept in the run's folder."""
+    root = session.repository()
+    found = recorded(settings, root / "notebooks" / "recorded" / "sweeps") if root else None
+    return found or run(settings, session.run_folder(settings.to_json()))
+
+
+def curves(sweep: Sweep) -> list[tuple[str, str]]:
+    """The (sampler, accumulator) pairs that a sweep has."""
+    return [curve for curve in CURVES if curve[0] in sweep.settings.samplers]
+
+
+def usual_count(sweep: Sweep, sampler: str) -> int:
+    """How many networks predict together, as each sampler is used: the last one of SGD, the average of SGLD."""
+    return 1 if sampler == "sgd" else sweep.settings.networks
+
+
+def look(sampler: str, accumulator: str) -> dict:
+    """Keyword arguments for `plot`: SGD is dotted with open circles, colours tell the accumulator."""
+    style = role(accumulator, label=NAMES[sampler, accumulator])
+    if sampler == "sgd":
+        style |= dict(linestyle=":", marker="o", markerfacecolor="none", markersize=8, markeredgewidth=2)
+    return style
+
+
+def _value(value: float, score: str) -> str:
+    return f"{value:.1%}".replace(".0%", "%") if score == "error" else f"{value:g}"
+
+
+def _scale(ax: Axes, score: str, low: float, high: float) -> None:
+    """A logarithmic axis from low to high, with ticks that can be read."""
+    ax.set(yscale="log", ylim=(low, high))
+    ax.set_yticks([tick for tick in _TICKS[score] if low <= tick <= high])
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _value(value, score)))
+    ax.minorticks_off()
+
+
+def _bits_axis(ax: Axes, bits: np.ndarray) -> None:
+    ax.set(xlabel="fractional bits F", xlim=(bits[0] - 0.3, bits[-1] + 0.3))
+    ax.set_xticks(bits)
+
+
+def _limits(sweep: Sweep, score: str) -> tuple[float, float]:
+    """Room for all curves and all numbers of networks."""
+    every = [sweep.scores(*curve, score, count) for curve in curves(sweep) for count in sweep.settings.counts]
+    return 0.85 * max(min(x.min() for x in every), _FLOOR), 1.25 * max(x.max() for x in every)
+
+
+def _draw(line: Line2D, band: PolyCollection, x: np.ndarray, scores: np.ndarray) -> None:
+    """The mean over seeds as a line, and one standard deviation on both sides as a band."""
+    mean, std = scores.mean(axis=1), scores.std(axis=1, ddof=1)
+    line.set_data(x, mean)
+    low, high = np.maximum(mean - std, _FLOOR), mean + std
+    band.set_verts([np.column_stack([np.append(x, x[::-1]), np.append(low, high[::-1])])])
+
+
+def _curve(ax: Axes, sampler: str, accumulator: str, **overrides) -> tuple[Line2D, PolyCollection]:
+    style = look(sampler, accumulator) | overrides
+    line = ax.plot([], [], **style)[0]
+    return line, ax.fill_between([1, 2], [1, 1], [1, 1], color=style["color"], alpha=0.18, linewidth=0)
+
+
+# ---- NLL against bits ------------------------------------------------------------------------------------------------
+
+
+@styled
+def overview(sweeps: Sweeps) -> Figure:
+    """The paper's figure: test NLL against fractional bits, one panel a model; SGD's last network, SGLD's average."""
+    figure, axes = new_figure(1, len(sweeps), title="How many fractional bits?", wspace=0.2, top=0.76)
+    for ax, (model, sweep) in zip(np.atleast_1d(axes), sweeps.items(), strict=True):
+        bits, tallest = np.array(sweep.settings.bits), []
+        for sampler, accumulator in curves(sweep):
+            scores = sweep.scores(sampler, accumulator, "nll", usual_count(sweep, sampler))
+            _draw(*_curve(ax, sampler, accumulator, label=SHORT[sampler, accumulator]), bits, scores)
+            tallest += [scores.min(), scores.max()]
+        for sampler in sweep.settings.samplers:
+            level = sweep.reference(sampler, "nll", usual_count(sweep, sampler)).mean()
+            dashes = ":" if sampler == "sgd" else "-"
+            label = f"{sampler.upper()} in float32"
+            ax.axhline(level, **role("target", label=label, linewidth=1.5, linestyle=dashes, zorder=1.5))
+        _scale(ax, "nll", 0.88 * min(tallest), 1.2 * max(tallest))
+        ax.set_title(f"test NLL, {MODELS[model]}")
+        _bits_axis(ax, bits)
+    handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.075, 0.925), ncols=4, columnspacing=1.6)
+    return figure
+
+
+def networks(sweeps: Sweeps) -> View:
+    """A view whose slider sets how many networks predict together; SGD on the left, SGLD on the right."""
+    first = next(iter(sweeps))
+    bits, counts = np.array(sweeps[first].settings.bits), sweeps[first].settings.counts
+    limits = {(m, s): _limits(sweep, score) for m, sweep in sweeps.items() for s, score in _SCORES.items()}
+
+    def build(count, score, model=first):
+        figure, axes = new_figure(1, 2, title="One network, or the average of many?", wspace=0.16, left=0.07)
+        artists = {"axes": axes}
+        for sampler, accumulator in CURVES:
+            ax = axes[("sgd", "sgld").index(sampler)]
+            line, band = _curve(ax, sampler, accumulator, **role(accumulator))
+            artists[f"{sampler} {accumulator}"], artists[f"{sampler} {accumulator} band"] = line, band
+        for ax, sampler in zip(axes, ("sgd", "sgld"), strict=True):
+            artists[f"{sampler} float32"] = ax.axhline(1, **role("target", label="float32", linewidth=1.5))
+            _bits_axis(ax, bits)
+            ax.legend(loc="upper right")
+        update(artists, count, score, model)
+        return figure, artists
+
+    def update(artists, count, score, model=first):
+        sweep, name, readout = sweeps[model], _SCORES[score], {}
+        for sampler, accumulator in CURVES:
+            scores = sweep.scores(sampler, accumulator, name, count)
+            _draw(artists[f"{sampler} {accumulator}"], artists[f"{sampler} {accumulator} band"], bits, scores)
+            readout[f"F = {bits[0]}, {NAMES[sampler, accumulator]}"] = float(scores[0].mean())
+        for ax, sampler in zip(artists["axes"], ("sgd", "sgld"), strict=True):
+            artists[f"{sampler} float32"].set_ydata([sweep.reference(sampler, name, count).mean()] * 2)
+            _scale(ax, name, *limits[model, score])
+            noun = "one network" if count == 1 else f"{count} networks"
+            ax.set_title(f"{sampler.upper()}, {noun}: test {score}")
+        return readout
+
+    return View(
+        name="networks",
+        title="One network, or the average of many?",
+        build=build,
+        update=update,
+        controls=(
+            *_model_control(sweeps),
+            Control("score", "score", tuple(_SCORES), "NLL"),
+            Control("count", "networks averaged", counts, counts[-1]),
+        ),
+        static=({"count": 1}, {}),
+        ghosts=tuple(f"{sampler} {accumulator}" for sampler, accumulator in CURVES),
+    )
+
+
+def _model_control(sweeps: Sweeps) -> tuple[Control, ...]:
+    """Buttons for the model, if there is a choice."""
+    models = tuple(sweeps)
+    return (Control("model", "model", models, models[0], MODELS.get, "buttons"),) if len(models) > 1 else ()
+
+
+# ---- the weights -----------------------------------------------------------------------------------------------------
+
+_ACCUMULATORS = ("naive", "vc", "full")
+_CENTRES = (np.arange(129) - 64) * BIN
+_REACH = 3.0
+
+
+def density(sweep: Sweep, point: Point) -> tuple[np.ndarray, np.ndarray]:
+    """Density and bin edges of a point's weights; the bins are as wide as the gap, or 1/16 if that is finer."""
+    shares = sweep.histogram(point)
+    if point.bits is None or 2.0**-point.bits <= BIN:
+        centres, width = _CENTRES, BIN
+    else:
+        width = 2.0**-point.bits
+        centres, shares = _CENTRES[:: round(width / BIN)], shares[:: round(width / BIN)]
+    return shares / width, np.append(centres - width / 2, centres[-1] + width / 2)
+
+
+def weights(sweeps: Sweeps) -> View:
+    """A view of SGLD's weights at each number of bits, and of what the networks that they make are worth."""
+    first = next(iter(sweeps))
+    bits = sweeps[first].settings.bits
+    rows = CURVES[::-1]
+
+    def build(fractional_bits, model=first):
+        figure, (ax, scores) = new_figure(1, 2, title="The weights, and what they are worth", wspace=0.1, left=0.07)
+        artists = {"axes": ax, "scores": scores}
+        artists["float32"] = ax.plot([], [], **role("target", label="SGLD in float32"))[0]
+        for accumulator in _ACCUMULATORS:
+            artists[accumulator] = ax.stairs([0], [0, 1], baseline=None, **role(accumulator))
+        ax.set(xlabel="weight", xlim=(-_REACH, _REACH))
+        ax.legend(loc="upper left", borderaxespad=0.2)
+        for row, (sampler, accumulator) in enumerate(rows):
+            style = dict(color=color(accumulator), linestyle="none", markersize=12, markeredgewidth=2.5)
+            one = scores.plot([1], [row], "o", markerfacecolor="none", **style)[0]
+            many = scores.plot([1], [row], "D", **style)[0]
+            artists |= {f"{sampler} {accumulator} one": one, f"{sampler} {accumulator} many": many}
+            place = dict(transform=scores.get_yaxis_transform(), fontsize=15, va="bottom")
+            scores.text(0.0, row + 0.2, SHORT[sampler, accumulator], **place)
+        for marker, label in (("o", "one network"), ("D", "average")):
+            fill = "none" if marker == "o" else color("pinned")
+            scores.plot([], [], marker, color=color("pinned"), markerfacecolor=fill, markersize=12, label=label)
+        scores.set(xscale="log", ylim=(-0.6, len(rows) + 0.4), title="test NLL")
+        scores.set_yticks([])
+        scores.legend(loc="upper right", ncols=2, handlelength=1, columnspacing=1)
+        update(artists, fractional_bits, model)
+        return figure, artists
+
+    def update(artists, fractional_bits, model=first):
+        sweep = sweeps[model]
+        heights, edges = density(sweep, Point("sgld", "full", None))
+        artists["float32"].set_data((edges[1:] + edges[:-1]) / 2, heights)
+        tallest = heights.max()
+        for accumulator in _ACCUMULATORS:
+            artists[accumulator].set_data(*density(sweep, Point("sgld", accumulator, fractional_bits)))
+            tallest = max(tallest, artists[accumulator].get_data().values.max())
+        artists["axes"].set(ylim=(0, 1.7 * tallest), title=f"density of SGLD's weights, gap 1/{2**fractional_bits}")
+        index = bits.index(fractional_bits)
+        for sampler, accumulator in rows:
+            for which, count in (("one", 1), ("many", sweep.settings.networks)):
+                value = float(sweep.scores(sampler, accumulator, "nll", count)[index].mean())
+                artists[f"{sampler} {accumulator} {which}"].set_xdata([value])
+        low, high = _limits(sweep, "nll")
+        artists["scores"].set_xlim(low, high)
+        ticks = [tick for tick in _TICKS["nll"] if low <= tick <= high]
+        artists["scores"].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        artists["scores"].minorticks_off()
+        return {f"std of weights, {a}": sweep.std("sgld", a, fractional_bits) for a in _ACCUMULATORS}
+
+    return View(
+        name="weights",
+        title="The weights, and what they are worth",
+        build=build,
+        update=update,
+        controls=(*_model_control(sweeps), Control("fractional_bits", "fractional bits F", bits, bits[len(bits) // 4])),
+        static=({"fractional_bits": bits[0]}, {}),
+        ghosts=_ACCUMULATORS,
+    )
+
+
+# ---- how many bits ---------------------------------------------------------------------------------------------------
+
+TOLERANCES = (0.01, 0.02, 0.05, 0.1, 0.2)
+
+
+def needed(sweeps: Sweeps) -> View:
+    """A view whose slider sets how much NLL bits may cost, and whose bars are the fractional bits that this needs."""
+    rows = CURVES[::-1]
+    most = next(iter(sweeps.values())).settings.bits[-1]
+
+    def build(tolerance):
+        figure, axes = new_figure(1, len(sweeps), title="How many fractional bits are enough?", wspace=0.1, left=0.05)
+        artists = {}
+        for ax, (model, _) in zip(np.atleast_1d(axes), sweeps.items(), strict=True):
+            for row, (sampler, accumulator) in enumerate(rows):
+                style = dict(color=color(accumulator), edgecolor=paper(), linewidth=0)
+                hatch = "//" if sampler == "sgd" else None
+                artists[f"{model} {sampler} {accumulator}"] = ax.barh(row, 1, 0.5, hatch=hatch, **style)
+                ax.text(0.05, row + 0.29, NAMES[sampler, accumulator], fontsize=15, va="bottom")
+                artists[f"{model} {sampler} {accumulator} text"] = ax.text(1, row, "", fontsize=16, va="center")
+            ax.set(xlabel="fractional bits F", title=MODELS[model], xlim=(0, most + 2), ylim=(-0.5, len(rows)))
+            ax.set_yticks([])
+            ax.set_xticks(range(most + 1))
+        update(artists, tolerance)
+        return figure, artists
+
+    def update(artists, tolerance):
+        readout = {}
+        for model, sweep in sweeps.items():
+            for sampler, accumulator in rows:
+                found = sweep.needed_bits(sampler, accumulator, tolerance, usual_count(sweep, sampler))
+                length = most + 1 if found is None else found
+                name = f"{model} {sampler} {accumulator}"
+                artists[name].patches[0].set_width(length)
+                artists[f"{name} text"].set(x=length + 0.12, text=f"> {most}" if found is None else str(found))
+                readout[f"{MODELS[model]}, {NAMES[sampler, accumulator]}"] = length
+        return readout
+
+    return View(
+        name="needed",
+        title="How many fractional bits are enough?",
+        build=build,
+        update=update,
+        controls=(Control("tolerance", "NLL above float32 that is fine", TOLERANCES, 0.02),),
+        static=({"tolerance": 0.02}, {"tolerance": 0.1}),
+    )
+
+
+# ---- laws ------------------------------------------------------------------------------------------------------------
+
+
+@styled
+def excess(sweeps: Sweeps) -> Figure:
+    """NLL above float32 against the gap, both logarithmic, where it is above twice its standard error."""
+    figure, axes = new_figure(1, len(sweeps), title="What each bit buys", wspace=0.16, top=0.76, left=0.1)
+    for ax, (model, sweep) in zip(np.atleast_1d(axes), sweeps.items(), strict=True):
+        gaps = 2.0 ** -np.array(sweep.settings.bits)
+        tops = []
+        for curve in curves(sweep):
+            mean, error = sweep.excess(*curve, usual_count(sweep, curve[0]))
+            seen = mean > 2 * error
+            ax.errorbar(gaps[seen], mean[seen], error[seen], **look(*curve) | {"label": SHORT[curve]}, capsize=4)
+            tops.append(mean[0])
+        for power, dashes in ((1, "-"), (2, "--")):
+            label = "∝ Δ" if power == 1 else "∝ Δ²"
+            line = 1.6 * max(tops) * (gaps / gaps[0]) ** power
+            ax.plot(gaps, line, color=color("pinned"), linewidth=1.5, linestyle=dashes, label=label)
+        ax.set(xscale="log", yscale="log", ylim=(5e-4, 3 * max(tops)), xlabel="gap Δ", title=MODELS[model])
+        ax.set_xticks(gaps, [f"1/{round(1 / gap)}" for gap in gaps])
+        ax.minorticks_off()
+    np.atleast_1d(axes)[0].set_ylabel("test NLL above float32")
+    handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.09, 0.925), ncols=4, columnspacing=1.6)
+    return figure
+
+
+@styled
+def small_steps(large: Sweep, small: Sweep) -> Figure:
+    """SGLD's NLL against fractional bits at two step sizes, one panel an accumulator."""
+    figure, axes = new_figure(
+        1, 3, title="Small steps cost the naive sampler bits", sharey=True, wspace=0.08, left=0.07
+    )
+    for ax, accumulator in zip(axes, _ACCUMULATORS, strict=True):
+        for sweep, dashes, marker in ((large, "-", "o"), (small, "--", "s")):
+            style = dict(linestyle=dashes, marker=marker, markersize=8, label=f"step size {sweep.settings.lr:g}")
+            pair = _curve(ax, "sgld", accumulator, **style)
+            _draw(*pair, np.array(sweep.settings.bits), sweep.scores("sgld", accumulator))
+        ax.axhline(large.reference("sgld").mean(), **role("target", label="float32", linewidth=1.5, zorder=1.5))
+        ax.set_title(role(accumulator)["label"])
+        _bits_axis(ax, np.array(large.settings.bits))
+        ax.legend(loc="upper right")
+    every = [s.scores("sgld", a) for s in (large, small) for a in _ACCUMULATORS]
+    _scale(axes[0], "nll", 0.85 * min(x.min() for x in every), 1.25 * max(x.max() for x in every))
+    return figure

@@ -1,0 +1,166 @@
+"""How good are predicted probabilities? Accuracy, proper scores, calibration, uncertainty.
+
+Pure functions of probabilities [N, C] (rows sum to 1) and labels [N] (whole numbers below C), computed in float64.
+Where the probabilities come from (one network, or an average over posterior samples) is told in `bnn/judging/ensemble.py`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_TINY = torch.finfo(torch.float32).tiny  # keeps log finite where a float32 softmax underflows
+
+
+class MetricError(ValueError):
+    """Probabilities or labels that cannot be scored."""
+
+
+class Reliability(NamedTuple):
+    """One row a bin of the reliability diagram; confidence and accuracy are NaN in an empty bin.
+
+    edges: [B+1], bin i holds confidences in (edges[i], edges[i+1]] (0 belongs to the first bin). confidence,
+    accuracy: [B], means over the bin's predictions. count: [B].
+    """
+
+    edges: Tensor
+    confidence: Tensor
+    accuracy: Tensor
+    count: Tensor
+
+
+def error(probabilities: Tensor, labels: Tensor) -> float:
+    """The share of wrong predictions, in [0, 1]. Ties go to the class with the lowest number."""
+    p, y = _checked(probabilities, labels)
+    return (p.argmax(1) != y).double().mean().item()
+
+
+def nll(probabilities: Tensor, labels: Tensor) -> float:
+    """Negative log likelihood, -mean log p(label), in nats. p is taken to be at least 1.2e-38."""
+    p, y = _checked(probabilities, labels)
+    return -_of_label(p, y).clamp(min=_TINY).log().mean().item()
+
+
+def brier(probabilities: Tensor, labels: Tensor) -> float:
+    """Brier score, mean over predictions of Σ_c (p_c - [c = label])², in [0, 2] (Brier 1950)."""
+    p, y = _checked(probabilities, labels)
+    return (p.square().sum(1) - 2 * _of_label(p, y) + 1).mean().item()
+
+
+def ece(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Expected calibration error, Σ_b (n_b/N) |accuracy_b - confidence_b|, equal-width bins (Guo et al. 2017)."""
+    r = reliability(probabilities, labels, bins)
+    gaps = (r.accuracy - r.confidence).abs().nan_to_num(0.0)
+    return (r.count * gaps).sum().item() / len(labels)
+
+
+def ece_paper(probabilities: Tensor, labels: Tensor) -> float:
+    """ECE as in the paper's released evaluation: edges linspace(0, 1, 10), which makes 9 bins, not 10."""
+    return ece(probabilities, labels, bins=9)
+
+
+def reliability(probabilities: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
+    """Data of the reliability diagram: predictions grouped by confidence, the largest probability of each."""
+    if not isinstance(bins, int) or bins < 1:
+        raise MetricError(f"bins is {bins!r}, but must be a whole number from 1 up")
+    p, y = _checked(probabilities, labels)
+    confidence, predicted = p.max(1)
+    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=p.device)
+    index = torch.bucketize(confidence, edges[1:-1])  # inner edges only: 0 and 1 stay in the outer bins
+    count = torch.bincount(index, minlength=bins)
+    correct = torch.bincount(index, weights=(predicted == y).double(), minlength=bins)
+    total = torch.bincount(index, weights=confidence, minlength=bins)
+    return Reliability(edges, total / count, correct / count, count)
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    """Predictive entropy -Σ_c p_c log p_c of each row, in nats: 0 (certain) to log C (no idea). [N]"""
+    return torch.special.entr(_checked_probabilities(probabilities)).sum(1)
+
+
+def abstention(probabilities: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
+    """Accuracy when the network may say "I do not know": on the share `kept` of most confident predictions.
+
+    kept: [K] shares in (0, 1]; at least one prediction is always kept. Returns [K]. Equal confidences keep
+    their order in the data.
+    """
+    p, y = _checked(probabilities, labels)
+    shares = torch.as_tensor(kept, dtype=torch.float64, device=p.device)
+    if not bool(((shares > 0) & (shares <= 1)).all()):
+        raise MetricError(f"shares kept are {shares.tolist()}, but each must be above 0 and at most 1")
+    confidence, predicted = p.max(1)
+    order = confidence.argsort(descending=True, stable=True)
+    running = (predicted == y)[order].double().cumsum(0)
+    count = (shares * len(y)).round().long().clamp(min=1)
+    return running[count - 1] / count
+
+
+def disagreement(votes: Tensor) -> Tensor:
+    """How often two different members of an ensemble predict different classes, in [0, 1]. [N]
+
+    votes: [N, C], how many members predict each class; each row has the same sum. 0 for a single member.
+    """
+    votes = torch.as_tensor(votes).double()
+    members = votes.sum(1)
+    agreeing = (votes * (votes - 1)).sum(1)  # ordered pairs of different members
+    return torch.where(members > 1, 1 - agreeing / (members * (members - 1)), 0.0)
+
+
+def pairwise_disagreement(members: Tensor) -> Tensor:
+    """The share of predictions on which members i and j of an ensemble differ, in [0, 1]. [S, S]
+
+    members: [S, N, C], the probabilities of each. The mean off the diagonal is that of `disagreement`.
+    """
+    predicted = members.argmax(2)
+    return torch.stack([(predicted != row).double().mean(1) for row in predicted])
+
+
+def rhat(draws: Tensor) -> Tensor:
+    """Split rank-normalised R-hat of each of N scalars: near 1 where the chains agree (Vehtari et al. 2021). [N]
+
+    draws: [chains, draws, N], at least 4 draws a chain. NaN where all draws are equal. Computed by arviz-stats.
+    """
+    if draws.dim() != 3 or draws.shape[1] < 4:
+        raise MetricError(f"draws have shape {tuple(draws.shape)}, but must be [chains, at least 4 draws, N]")
+    from arviz_stats.base import array_stats
+
+    with np.errstate(invalid="ignore", divide="ignore"):  # constant draws have no variance
+        return torch.from_numpy(array_stats.rhat(draws.permute(2, 0, 1).double().numpy()))
+
+
+def summary(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
+    """error, nll, brier, ece (15 bins), ece_paper (9 bins) and the mean predictive entropy, as plain numbers."""
+    scores = {score.__name__: score(probabilities, labels) for score in (error, nll, brier, ece, ece_paper)}
+    return scores | {"entropy": entropy(probabilities).mean().item()}
+
+
+def _of_label(p: Tensor, y: Tensor) -> Tensor:
+    return p.gather(1, y[:, None])[:, 0]
+
+
+def _checked(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    p = _checked_probabilities(probabilities)
+    y = torch.as_tensor(labels, device=p.device)
+    if y.shape != p.shape[:1] or y.is_floating_point():
+        raise MetricError(
+            f"labels have shape {tuple(y.shape)} and type {y.dtype}, but {len(p)} predictions need "
+            f"whole numbers of shape ({len(p)},)"
+        )
+    y = y.long()
+    if y.min() < 0 or y.max() >= p.shape[1]:
+        raise MetricError(
+            f"labels run from {y.min()} to {y.max()}, but {p.shape[1]} classes allow 0 to {p.shape[1] - 1}"
+        )
+    return p, y
+
+
+def _checked_probabilities(probabilities: Tensor) -> Tensor:
+    p = torch.as_tensor(probabilities).double()
+    if p.dim() != 2 or 0 in p.shape:
+        raise MetricError(f"probabilities have shape {tuple(p.shape)}, but must be [N, C] with N and C at least 1")
+    if not bool(((p >= 0) & (p <= 1 + 1e-6)).all()) or not torch.allclose(p.sum(1), p.new_ones(()), atol=1e-4):
+        raise MetricError("probabilities must lie between 0 and 1 and each row must sum to 1: pass softmax outputs")
+    return p

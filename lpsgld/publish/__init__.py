@@ -1,0 +1,16 @@
+"""Executed notebooks and figures for readers without a kernel: a book of HTML pages, and a deck of slides.
+
+`book` makes the book, of the pages that `page` makes; `deck` makes the slides; both take their pictures from
+`pictures` and their prose from `prose`; `assets/` holds the templates, style sheets and scripts. What is made is read
+offline, from a folder or a stick: no script, font or picture comes from elsewhere.
+
+Why not Jupyter Book (MyST)? It needs Node.js, downloads its theme, and draws formulas and widgets with scripts in the
+reader's browser. nbconvert is here anyway, and with a template of our own gives a page of less than a hundred kilobytes
+beside its pictures. Why not reveal.js for the slides? It would have to be copied from npm; what a talk needs of it
+(keys, notes, frames, printing) fits into one script of ours, and the deck into one file.
+"""
+
+from lpsgld.publish.book import build_book, obstacles
+from lpsgld.publish.deck import build_deck
+
+__all__ = ["build_book", "build_deck", "obstacles"]

@@ -1,0 +1,109 @@
+"""The book: a page for each executed notebook, an index, and the means to leaf through them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+import nbformat
+from markupsafe import Markup
+from pygments.formatters import HtmlFormatter
+
+import lpsgld
+from lpsgld.batch import notebook as notebooks
+from lpsgld.batch.errors import BatchError
+from lpsgld.publish.page import ASSETS, PICTURES, Files, Page, make_page
+from lpsgld.publish.pictures import Gallery
+
+MARK = "book.css"  # a folder with this file is a book, and may be replaced by the next one
+_LEAD = ("05-figure-1", "00-story")  # the index shows the first of these figures that there is
+
+
+def build_book(names: Sequence[str], run: Path, out: Path, directory: Path) -> Path:
+    """Make the book of the notebooks `names`, executed in the folder `run`, in the folder `out`; its index is returned.
+
+    directory: the notebooks' folder. Figures in dark colours are those of the run, else those of `figures/` beside it.
+    Raises BatchError if a notebook cannot be taken (see `obstacles`), or if `out` holds something else.
+    """
+    if problems := obstacles(names, run, directory):
+        raise BatchError(_explain(problems, run))
+    if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise BatchError(f"{out} is there already and is not a book: move it away, or name another folder with --out")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+        book = Path(scratch) / "book"
+        files = Files(book / PICTURES, Gallery(directory.parent / "figures", run / "figures"))
+        pages = [_page(name, run, directory, names, files) for name in names]
+        _write_pages(book, pages, files)
+        if out.exists():
+            out.replace(Path(scratch) / "previous")
+        book.replace(out)
+    return out / "index.html"
+
+
+def obstacles(names: Sequence[str], run: Path, directory: Path) -> dict[str, str]:
+    """Why notebooks cannot be taken from this run, by name: not there, failed, or changed since; empty if they can."""
+    found = {}
+    for name in names:
+        if (run / f"{name}.failed.ipynb").is_file():
+            found[name] = "failed"
+        elif not (run / f"{name}.ipynb").is_file():
+            found[name] = "is not there"
+        elif _sources(run / f"{name}.ipynb") != _sources(directory / f"{name}.ipynb"):
+            found[name] = "has changed since"
+    return found
+
+
+def _explain(problems: dict[str, str], run: Path) -> str:
+    what = "; ".join(f"{name} {problem}" for name, problem in problems.items())
+    again = " ".join(name[:2] for name in problems)
+    return (
+        f"no book from {run}: {what}. `lpsgld book --run` executes them first, at laptop size; `lpsgld run {again} "
+        f"--profile P --out {run}` does so at another one; or name other notebooks, or another run with --from"
+    )
+
+
+def _sources(path: Path) -> list[str]:
+    cells = notebooks.load(path).cells
+    return [cell.source for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+
+
+def _page(name: str, run: Path, directory: Path, names: Sequence[str], files: Files) -> Page:
+    content: nbformat.NotebookNode = notebooks.load(run / f"{name}.ipynb")
+    return make_page(notebooks.read(directory / f"{name}.ipynb"), content, names, files)
+
+
+def _write_pages(book: Path, pages: Sequence[Page], files: Files) -> None:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    common = {"pages": pages, "version": lpsgld.__version__, "smoke": any(page.smoke for page in pages)}
+    for previous, page, following in zip([None, *pages], pages, [*pages[1:], None], strict=False):
+        html = environment.get_template("page.html.j2").render(page=page, previous=previous, next=following, **common)
+        (book / page.file).write_text(html, encoding="utf-8")
+    html = environment.get_template("index.html.j2").render(page=None, lead=_lead(files), **common)
+    (book / "index.html").write_text(html, encoding="utf-8")
+    style = (ASSETS / "book.css").read_text(encoding="utf-8")
+    (book / MARK).write_text(style + _colours_of_code(), encoding="utf-8")
+    shutil.copyfile(ASSETS / "book.js", book / "book.js")
+
+
+def _lead(files: Files) -> tuple[Markup, str] | None:
+    """The index's figure as HTML and its caption, if one of those fit for it is there."""
+    for identifier in _LEAD:
+        for figure in files.gallery:
+            if figure.identifier == identifier:
+                return Markup(files.show(figure)), figure.caption
+    return None
+
+
+def _colours_of_code() -> str:
+    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("friendly", "monokai"))
+    return (
+        f"\n/* code */\n{light}\n"
+        f"@media screen and (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) {{\n{dark}\n}} }}\n"
+        f"@media screen {{ :root[data-theme=dark] {{\n{dark}\n}} }}\n"
+    )

@@ -1,0 +1,119 @@
+"""The deck: slides written in Markdown, with figures by their identifiers, as one HTML file that needs nothing else.
+
+In the source, a line `---` ends a slide, and what follows a line `Note:` is for the speaker:
+
+    # One message, as a sentence
+    ![](05-figure-1)
+    Note:
+    What to say.
+
+A figure brings its caption and its alternative text from the manifest, and its frames, if it has some, which the deck
+shows one after the other; `![](05-figure-1 "whole")` shows the last one only. A comment before the first slide is
+left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from base64 import b64encode
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from bs4 import BeautifulSoup, Tag
+from markupsafe import Markup
+
+from lpsgld.batch.errors import BatchError, about
+from lpsgld.publish import prose
+from lpsgld.publish.page import ASSETS
+from lpsgld.publish.pictures import Figure, Gallery, Picture
+
+
+@dataclass(frozen=True)
+class Slide:
+    """One slide: its title and body as HTML, the speaker's notes, and what it mainly shows, for the style sheet."""
+
+    title: Markup
+    body: Markup
+    notes: Markup
+    kind: str
+
+
+def build_deck(source: Path, figures: Path, out: Path) -> Path:
+    """Make the deck of the Markdown file `source`, with the figures of the folder `figures`; the file is returned.
+
+    Raises BatchError, naming the slide, for an unknown figure, a formula that is not TeX, a slide without a title or
+    notes, or one with two figures.
+    """
+    if not source.is_file():
+        raise BatchError(f"there are no slides at {source}: name their Markdown file with --source")
+    gallery = Gallery(figures)
+    slides = [_slide(number, text, gallery) for number, text in enumerate(split(source.read_text("utf-8")), start=1)]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    parts = {name: Markup((ASSETS / f"deck.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
+    html = environment.get_template("deck.html.j2").render(slides=slides, **parts)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        temporary.write_text(html, encoding="utf-8")
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return out
+
+
+def split(text: str) -> list[str]:
+    """The slides of a Markdown file, each with its notes."""
+    text = re.sub(r"\A\s*<!--.*?-->", "", text, flags=re.S)
+    return [part.strip() for part in re.split(r"^---[ \t]*$", text, flags=re.M) if part.strip()]
+
+
+def _slide(number: int, text: str, gallery: Gallery) -> Slide:
+    with about(f"slide {number} ({text.splitlines()[0].lstrip('# ')})"):
+        shown, *spoken = re.split(r"^Note:[ \t]*$", text, maxsplit=1, flags=re.M)
+        body, notes = prose.to_soup(shown), prose.to_soup("".join(spoken))
+        heading = body.find(["h1", "h2"])
+        if heading is None:
+            raise BatchError("it has no title: begin it with `# One message, as a sentence`")
+        if not notes.get_text().strip():
+            raise BatchError("it has no notes: what is to be said follows a line `Note:`")
+        heading.extract()
+        images = body.find_all("img")
+        if len(images) > 1:
+            raise BatchError("it shows two figures: one message needs one; make two slides")
+        for image in images:
+            _place(image, gallery)
+    kind = "figure" if images else "opening" if number == 1 else "text"
+    return Slide(Markup(heading.decode_contents()), Markup(str(body)), Markup(str(notes)), kind)
+
+
+def _place(image: Tag, gallery: Gallery) -> None:
+    """Put the figure that `image` names in its place, with its caption."""
+    figure = gallery.named(str(image["src"]))
+    frames = figure.frames if image.get("title") != "whole" else figure.frames[-1:]
+    paragraph = image.find_parent("p") or image
+    paragraph.replace_with(BeautifulSoup(_figure_html(figure, frames), "html.parser"))
+
+
+def _figure_html(figure: Figure, frames: tuple[Picture, ...]) -> str:
+    count = len(frames)
+    alts = [f"{figure.title}, step {step} of {count}" for step in range(1, count)] + [figure.alt]
+    shown = "".join(
+        f'<div class="frame">{_embedded(picture, alt)}</div>' for picture, alt in zip(frames, alts, strict=True)
+    )
+    return f"<figure>{shown}<figcaption>{Markup.escape(figure.caption)}</figcaption></figure>"
+
+
+def _embedded(picture: Picture, alt: str) -> str:
+    light, dark = picture
+    if dark is None:
+        return _image(light, alt, "card")
+    return _image(light, alt, "light") + _image(dark, alt, "dark")
+
+
+def _image(path: Path, alt: str, kind: str) -> str:
+    data = b64encode(path.read_bytes()).decode("ascii")
+    return f'<img class="{kind}" alt="{Markup.escape(alt)}" src="data:image/png;base64,{data}">'

@@ -1,0 +1,162 @@
+"""One executed notebook as a page of the book: prose, code that opens, outputs, pictures in files of their own."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Container
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import nbformat
+from bs4 import BeautifulSoup, Tag
+from nbconvert import HTMLExporter
+from traitlets.config import Config
+
+from lpsgld.batch.errors import BatchError, about
+from lpsgld.batch.export import PREFERENCE, without_widgets
+from lpsgld.batch.notebook import Notebook
+from lpsgld.publish import prose
+from lpsgld.publish.pictures import Figure, Gallery
+
+ASSETS = Path(__file__).with_name("assets")
+PICTURES = "pictures"  # the folder beside the pages
+
+# A picture whose alternative text this is has none: nbconvert says so for us.
+_NO_ALT = "No description has been provided for this image"
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the book shows of one notebook. `sections` are the identifiers and titles of its second-level headings."""
+
+    name: str
+    title: str
+    question: str
+    minutes: str
+    body: str
+    sections: tuple[tuple[str, str], ...]
+    claims: int
+    smoke: bool
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}.html"
+
+
+def make_page(notebook: Notebook, content: nbformat.NotebookNode, pages: Container[str], files: Files) -> Page:
+    """The page of an executed notebook; its pictures are added to `files`.
+
+    pages: names of the notebooks that the book holds. Raises BatchError, naming the notebook, for a formula that is
+    not TeX, a picture without an alternative text, or a picture that is not there.
+    """
+    with about(f"notebook {notebook.name}"):
+        body = prose.typeset(BeautifulSoup(_export(content, files), "html.parser"))
+        for picture in body.find_all("img"):
+            _keep_picture(picture, notebook.path.parent, files)
+        for link in body.find_all("a", href=True):
+            _point_into_the_book(link, pages)
+        for code in body.find_all("code"):  # "Next: `01_number_formats`"
+            if code.string in pages and code.string != notebook.name and not code.find_parent(["a", "pre"]):
+                code.wrap(body.new_tag("a", href=f"{code.string}.html"))
+    streams = [o.text for cell in content.cells for o in cell.get("outputs", []) if o.output_type == "stream"]
+    takes = re.search(r"\*\*Takes\*\* (\d+) minutes", content.cells[0].source if content.cells else "")
+    return Page(
+        name=notebook.name,
+        title=notebook.title,
+        question=notebook.question[:1].upper() + notebook.question[1:],
+        minutes=takes[1] if takes else "",
+        body=str(body),
+        sections=tuple((h["id"], _plain(h)) for h in body.find_all("h2", id=True)),
+        claims=sum(line.startswith("✓ ") for text in streams for line in text.splitlines()),
+        smoke=content.metadata.get("papermill", {}).get("parameters", {}).get("smoke") is True,
+    )
+
+
+class Files:
+    """The pictures of a book: written once each, into its folder `pictures`, under names that follow their content."""
+
+    def __init__(self, folder: Path, gallery: Gallery) -> None:
+        self.folder = folder
+        self.gallery = gallery
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def add(self, content: bytes, ending: str = "png", name: str | None = None) -> str:
+        """Write a picture, and return its address from a page."""
+        name = f"{name or sha256(content).hexdigest()[:16]}.{ending}"
+        (self.folder / name).write_bytes(content)
+        return f"{PICTURES}/{name}"
+
+    def show(self, figure: Figure) -> str:
+        """HTML of a saved figure: in both themes, or on a card that stays light."""
+        light, dark = figure.picture
+        shown = self.add(light.read_bytes(), name=figure.identifier)
+        if dark is None:
+            return _image(shown, figure.alt, "card")
+        hidden = self.add(dark.read_bytes(), name=f"{figure.identifier}-dark")
+        return _image(shown, figure.alt, "light") + _image(hidden, figure.alt, "dark")
+
+    def show_output(self, output: nbformat.NotebookNode) -> str:
+        """HTML for the PNG of a cell's output, which may be that of a saved figure."""
+        png = base64.b64decode(output.data["image/png"])
+        if figure := self.gallery.showing(png):
+            return self.show(figure)
+        return _image(self.add(png), output.metadata.get("image/png", {}).get("alt", ""), "card")
+
+
+def _export(content: nbformat.NotebookNode, files: Files) -> str:
+    config = Config()
+    config.NbConvertBase.display_data_priority = list(PREFERENCE)
+    config.HTMLExporter.extra_template_basedirs = [str(ASSETS)]
+    config.HTMLExporter.template_name = "notebook"
+    exporter = HTMLExporter(config=config, filters={"show_picture": files.show_output})
+    return exporter.from_notebook_node(without_widgets(content))[0]
+
+
+def _keep_picture(picture: Tag, directory: Path, files: Files) -> None:
+    source, alt = str(picture.get("src", "")), str(picture.get("alt", "")).strip()
+    if source.startswith(("http:", "https:", "//")):  # a badge: offline, its text says as much
+        picture.replace_with(alt)
+        return
+    if not alt or alt == _NO_ALT:
+        raise BatchError(
+            f"the picture {source[:60]!r} has no alternative text: show pictures with lab.explore or lab.save_figure, "
+            "and write ![what is seen](file) in Markdown"
+        )
+    if source.startswith("data:"):
+        kind, _, data = source.partition(";base64,")
+        try:
+            picture["src"] = files.add(base64.b64decode(data, validate=True), _ending(kind))
+        except binascii.Error as error:
+            raise BatchError(f"the picture {alt!r} is not base64: {error}") from error
+    elif not source.startswith(f"{PICTURES}/"):
+        path = directory / source
+        if not path.is_file():
+            raise BatchError(f"the picture {source} is not in {directory}")
+        picture["src"] = files.add(path.read_bytes(), path.suffix.removeprefix("."))
+
+
+def _ending(kind: str) -> str:
+    return {"image/svg+xml": "svg", "image/jpeg": "jpg"}.get(kind.removeprefix("data:"), "png")
+
+
+def _point_into_the_book(link: Tag, pages: Container[str]) -> None:
+    """A link to another notebook leads to its page; one that leads out of the book to a local file is only text."""
+    address, _, fragment = str(link["href"]).partition("#")
+    name = address.removeprefix("./").removesuffix(".ipynb")
+    if name in pages and name != address:
+        link["href"] = f"{name}.html" + (f"#{fragment}" if fragment else "")
+    elif address and ":" not in address:
+        link.unwrap()
+
+
+def _image(source: str, alt: str, kind: str) -> str:
+    loading = "lazy" if kind == "dark" else "eager"  # paper needs what is shown
+    look = {"class": kind, "loading": loading, "width": "1920", "height": "1080"}
+    return str(BeautifulSoup("", "html.parser").new_tag("img", src=source, alt=alt, attrs=look))
+
+
+def _plain(heading: Tag) -> str:
+    return heading.get_text().removesuffix("¶").strip()

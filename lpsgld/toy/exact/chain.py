@@ -1,0 +1,158 @@
+"""Exact stationary laws: a sampler on W bits is a Markov chain with 2^W states.
+
+So its stationary law is the left eigenvector of a matrix whose entries are moments of a Gaussian against the linear
+B-spline (stochastic rounding) or the quadratic one (variance-corrected rounding). No sampling, no Monte Carlo error.
+With a full-precision accumulator the state is continuous; there the law is computed on a refined grid (`refined.py`).
+How fast the chains get there is told in `mixing.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from qtorch import FixedPoint
+from scipy.special import ndtr
+
+from lpsgld import formats
+from lpsgld.formats import Format, FormatError
+from lpsgld.samplers.sgld import Accumulator, require_accumulator
+from lpsgld.toy.exact import refined
+from lpsgld.toy.exact.laws import Law, left_eigenvector, nearest
+from lpsgld.toy.exact.outcomes import TAIL, compressed, gradient_outcomes, grid_codes, phi, ramp, spread_gaussian
+from lpsgld.toy.targets import Target
+
+__all__ = ["Law", "stationary", "transition"]
+
+
+def stationary(
+    target: Target,
+    alpha: float,
+    fmt: Format,
+    accumulator: Accumulator,
+    gradient_noise: float = 0.0,
+    grad: Format = None,
+    temperature: float = 1.0,
+) -> Law:
+    """The law to which low-precision SGLD converges, whatever its start.
+
+    alpha: step size. fmt: weight format, fixed point. accumulator: "naive", "vc" (the law lives on the grid of fmt) or
+    "full" (it lives on the line; points are a refined grid, and fmt may be None). gradient_noise: standard deviation of
+    the Gaussian noise on ∇U. grad: gradient format, fixed point, or None. temperature: 1 samples the target, 0 is SGD.
+    (Zhang, Wilson and De Sa 2022, section 3.)
+
+    Probabilities are exact to 1e-8 for "naive" and "vc". For "full", the refined grid leaves a relative error
+    in the standard deviation that is below 1e-5 while α(Δ/std)² < 1/200, and below 1e-4 while α(Δ/std)² < 1/20.
+    Both are tested against closed forms and finer quadrature.
+    Raises FormatError for formats other than fixed point; ValueError for a step size, noise or temperature that makes
+    no sense, and for SGD without noise where its law has no density or depends on the start.
+    """
+    require_accumulator(accumulator)
+    _check(alpha, gradient_noise, fmt, grad, temperature, fmt_needed=accumulator != "full")
+    if accumulator == "full":
+        return refined.stationary(target, alpha, fmt, gradient_noise, grad, temperature)
+    points, matrix = transition(target, alpha, fmt, accumulator, gradient_noise, grad, temperature)
+    return Law(points, left_eigenvector(matrix, nearest(points, target.mode)))
+
+
+def transition(
+    target: Target,
+    alpha: float,
+    fmt: FixedPoint,
+    accumulator: Accumulator,
+    gradient_noise: float = 0.0,
+    grad: Format = None,
+    temperature: float = 1.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The grid of fmt [n] and the matrix [n, n] whose row i is the law of one step from point i ("naive" or "vc")."""
+    _check(alpha, gradient_noise, fmt, grad, temperature)
+    if accumulator not in ("naive", "vc"):
+        raise ValueError(f'the accumulator is {accumulator!r}, but only "naive" and "vc" chains live on a grid')
+    gap, codes = grid_codes(fmt)
+    points = codes * gap
+    outcomes = gradient_outcomes(target.gradient(points), gradient_noise, grad)
+    v = 2 * alpha * temperature / gap**2  # from here on, all lengths are in units of the gap
+    if accumulator == "vc" and 0 < v <= 0.25:
+        outcomes = spread_gaussian(outcomes)
+        std, spline = 0.0, _Spline(partial(_correction_survival, w=v), 0)
+    else:
+        order = 2 if accumulator == "vc" and v else 1  # without noise, both round stochastically
+        std = math.sqrt(v - (order - 1) / 4 + (alpha * outcomes.gaussian_std / gap) ** 2)
+        spline = _Spline(partial((ramp, _parabola)[order - 1], s=std), order)
+        outcomes = compressed(outcomes, smooth_below=std * gap / alpha)
+    drift = alpha * outcomes.values / gap
+    return points, _assemble(codes, drift, outcomes.weights, spline, reach=math.ceil(TAIL * std) + 3)
+
+
+# ---- one step on the grid ----------------------------------------------------------------------------------------
+
+
+class _Spline(NamedTuple):
+    """P(rounded ≥ j) as a finite difference over j, of this order, of a function of t - j; t is the step's mean.
+
+    A B-spline is a finite difference of a truncated power, so that the integral of a Gaussian against one is a finite
+    difference of the Gaussian's truncated moments: `ramp` for stochastic rounding, `_parabola` for Q^vc.
+    """
+
+    function: Callable[[np.ndarray], np.ndarray]
+    order: int
+
+
+def _assemble(codes, drift, weights, spline: _Spline, reach: int) -> np.ndarray:
+    """P[i, j] of steps from code i to a mean of code i - drift[i, k] with weights[i, k]; it ends within ±reach."""
+    n = len(codes)
+    first = np.floor(codes - drift.max(axis=1)) - reach
+    width = math.ceil(np.ptp(drift, axis=1).max()) + 2 * reach + 1
+    margin = min(spline.order, 1)
+    ends = first[:, None] + np.arange(-margin, width + max(spline.order, 1))
+    total = np.zeros_like(ends)
+    for k in range(drift.shape[1]):
+        total += weights[:, k, None] * spline.function((codes - drift[:, k])[:, None] - ends)
+    above = (-1) ** spline.order * np.diff(total, n=spline.order, axis=1)
+    above[:, 0], above[:, -1] = 1.0, 0.0
+    columns = np.clip(ends[:, margin : margin + width] - codes[0], 0, n - 1).astype(int)  # the range clips
+    flat = (np.arange(n)[:, None] * n + columns).ravel()
+    return np.bincount(flat, weights=-np.diff(above, axis=1).ravel(), minlength=n * n).reshape(n, n)
+
+
+def _parabola(d, s):
+    """E max(d + 1/2 + sξ, 0)²/2; the half centres Q^vc's spline on the point that it rounds to."""
+    d = d + 0.5
+    if s == 0:
+        return np.maximum(d, 0) ** 2 / 2
+    z = d / s
+    return ((d * d + s * s) * ndtr(z) + d * s * phi(z)) / 2
+
+
+def _correction_survival(d, w):
+    """P(code ≥ 0) for Q^vc's second branch with variance w ≤ 1/4, from the mean d."""
+    below = np.floor(d)
+    f = d - below
+    half = np.maximum(w - f * (1 - f), 0) / 2
+    return np.select(
+        [below >= 1, below == 0, below == -1, below == -2],
+        [1.0, 1 - (1 - f) * half, f * (1 - half) + (1 - f) * half, f * half],
+        0.0,
+    )
+
+
+# ---- arguments ---------------------------------------------------------------------------------------------------
+
+
+def _check(alpha: float, noise: float, fmt: Format, grad: Format, temperature: float, fmt_needed: bool = True) -> None:
+    if not (alpha > 0 and math.isfinite(alpha)):
+        raise ValueError(f"the step size alpha is {alpha}, but must be a finite number > 0")
+    if not (noise >= 0 and math.isfinite(noise)):
+        raise ValueError(f"the gradient noise is {noise}, but must be a finite standard deviation ≥ 0")
+    if not (temperature >= 0 and math.isfinite(temperature)):
+        raise ValueError(f"the temperature is {temperature}, but must be a finite number ≥ 0")
+    for what, given, needed in (("weight", fmt, fmt_needed), ("gradient", grad, False)):
+        fixed = isinstance(given, FixedPoint) and given.clamp
+        if not fixed and (needed or given is not None):
+            raise FormatError(
+                f"the {what} format is {formats.name(given)}, but exact laws need a clamped fixed-point format, "
+                'such as "fixed(8,3)", whose states can be counted'
+            )

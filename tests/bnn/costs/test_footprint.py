@@ -1,0 +1,102 @@
+"""Bytes counted from shapes against real tensors, against another way to count, and against closed forms."""
+
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lpsgld import formats, quantize
+from lpsgld.bnn.costs import footprint
+from lpsgld.bnn.training.recipes import RECIPES, Recipe
+from lpsgld.storage import pack
+
+EIGHT = RECIPES["train_bfp"]
+FULL = Recipe()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["full", "fixed(8,3)", "fixed(12,4)", "fixed(20,4)", "block(8,0)", "block(8,-1)", "block(8,1)", "float(4,3)"],
+)
+@pytest.mark.parametrize("shape", [(6, 5, 3, 3), (7, 4)])
+def test_a_tensor_takes_the_bytes_of_its_packed_codes(text, shape):
+    fmt = formats.parse(text)
+    packed = pack(quantize(torch.randn(shape), fmt), fmt)
+    exponents = 0 if packed.exponents is None else packed.exponents.nbytes
+    assert footprint.tensor_bytes(shape, fmt) == packed.codes.nbytes + exponents
+
+
+@pytest.mark.parametrize("model", ["resnet18", "mlp", "logistic"])
+@pytest.mark.parametrize("recipe", [FULL, EIGHT, RECIPES["train_fixed"]], ids=["full", "bfp", "fixed"])
+def test_weights_gradients_and_activations_are_those_of_a_real_network(model, recipe):
+    """Of a width and a batch that the counts were not taken at."""
+    recipe = recipe.override(model=model, width=6, batch_size=5)
+    network = recipe.build_model((1, 8, 8), 10)
+    images, labels = torch.randn(5, 1, 8, 8), torch.zeros(5, dtype=torch.int64)
+    kept, _, needed = footprint.kept_for_backward(network, images, labels)
+    F.cross_entropy(network(images), labels).backward()
+    here = footprint.memory(recipe, (1, 8, 8), 10, simulated=True)
+    assert here.weights == sum(p.nbytes for p in network.parameters())
+    assert here.gradients == sum(p.grad.nbytes for p in network.parameters())
+    assert here.activations == sum(t.untyped_storage().nbytes() for t in kept)
+    assert footprint.memory(recipe, (1, 8, 8), 10).activations == -(-needed // 8)
+
+
+@pytest.mark.parametrize("recipe", [FULL, EIGHT], ids=["full", "bfp"])
+def test_what_is_kept_is_what_the_graph_holds(recipe):
+    """Counted anew from the nodes of the graph, each of which names the tensors that it has saved."""
+    network = recipe.override(width=8).build_model((3, 16, 16), 10)
+    images, labels = torch.randn(4, 3, 16, 16), torch.zeros(4, dtype=torch.int64)
+    kept, held, _ = footprint.kept_for_backward(network, images, labels)
+    loss = F.cross_entropy(network(images), labels)
+    own = {t.data_ptr() for t in (*network.parameters(), *network.buffers())}
+    saved = {}
+    for node in footprint.graph(loss):
+        for name in dir(node):
+            if name.startswith("_saved_") and isinstance(tensor := getattr(node, name), torch.Tensor):
+                saved[tensor.untyped_storage().data_ptr()] = tensor
+    sizes = [t.untyped_storage().nbytes() for place, t in saved.items() if place not in own]
+    assert sorted(sizes) == sorted(t.untyped_storage().nbytes() for t in kept)
+    assert 8 * sum(sizes) == held
+
+
+def test_an_mlp_by_hand():
+    """In float32: the images, the ReLU's results, log-probabilities, labels and one number. In 8 bits: two codes."""
+    recipe = Recipe(model="mlp", width=100, batch_size=32)
+    kept = 4 * 32 * (784 + 100 + 10) + 8 * 32 + 4
+    assert footprint.memory(recipe, (1, 28, 28), 10).activations == kept
+    eight = recipe.override(activation="fixed(8,4)", all_inputs=True)
+    # rounded: images and hidden units, a byte each; a bit for each ReLU
+    assert (
+        footprint.memory(eight, (1, 28, 28), 10).activations == 32 * (784 + 100) + 32 * 100 / 8 + 4 * 320 + 8 * 32 + 4
+    )
+
+
+def test_shapes_alone_are_enough():
+    with torch.device("meta"):
+        network = EIGHT.override(width=64).build_model((3, 32, 32), 10)
+        images, labels = torch.empty(6, 3, 32, 32), torch.empty(6, dtype=torch.int64)
+    _, held, needed = footprint.kept_for_backward(network, images, labels)
+    recipe = EIGHT.override(batch_size=6)
+    assert footprint.memory(recipe, simulated=True).activations == held / 8
+    assert footprint.memory(recipe).activations == -(-needed // 8)
+
+
+def test_the_parts_follow_the_recipe():
+    samples = EIGHT.override(samples=10)
+    assert 10 * footprint.memory(EIGHT.override(samples=1)).samples == footprint.memory(samples).samples
+    copied, alone = footprint.memory(EIGHT.override(accumulator="full")), footprint.memory(EIGHT)
+    assert copied.copy == 4 * 11_173_962 and alone.copy == 0
+    assert dataclasses.replace(copied, copy=0) == alone
+    assert footprint.memory(FULL) == footprint.memory(FULL, simulated=True), "nothing is simulated in full precision"
+    assert alone.total == sum(dataclasses.astuple(alone))
+
+
+def test_the_callers_random_numbers_are_left_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    footprint._activation_bits.cache_clear()
+    footprint.memory(EIGHT.override(model="mlp"), (1, 8, 8), 10)
+    assert torch.equal(torch.rand(4), expected)

@@ -1,0 +1,59 @@
+"""Operations of a training step against closed forms and torch's own counter; bounds by hand."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from lpsgld.bnn.costs import roofline
+from lpsgld.bnn.costs.roofline import Machine, Work
+from lpsgld.bnn.training.recipes import Recipe
+
+MACHINE = Machine("made up", bandwidth=100.0, float32=1000.0, int8=4000.0)
+
+
+@pytest.mark.parametrize(("width", "batch"), [(6, 5), (16, 2)])
+def test_flops_are_those_of_torchs_counter(width, batch):
+    model = Recipe(width=width).build_model((3, 16, 16), 10)
+    with FlopCounterMode(display=False) as counter:
+        F.cross_entropy(model(torch.zeros(batch, 3, 16, 16)), torch.zeros(batch, dtype=torch.int64)).backward()
+    work = roofline.step("resnet18", width, batch, (3, 16, 16), 10)
+    assert work.flops.sum() == counter.get_total_flops()
+
+
+def test_an_mlp_by_hand():
+    b, d, h, c = 32, 784, 100, 10
+    work = roofline.step("mlp", h, b, (1, 28, 28), c)
+    forward, back_to_weights, back_to_hidden = 2 * b * (d * h + h * c), 2 * b * (d * h + h * c), 2 * b * h * c
+    assert work.flops.sum() == forward + back_to_weights + back_to_hidden
+    first = work.names.index("addmm")
+    assert work.values[first] == h + b * d + d * h + b * h  # bias, images, weights, result
+    weights = d * h + h + h * c + c
+    assert work.names[-1] == "update" and work.values[-1] == 3 * weights
+    relu = work.names.index("relu")
+    assert (work.flops[relu], work.values[relu]) == (0, 2 * b * h)
+
+
+def test_counts_at_another_size_are_those_of_that_size():
+    network = Recipe(width=24).build_model((3, 32, 32), 10)
+    listed = roofline.operations(network, torch.zeros(6, 3, 32, 32), torch.zeros(6, dtype=torch.int64))
+    work = roofline.step("resnet18", 24, 6)
+    assert list(zip(work.names, work.flops, work.values, strict=True))[:-1] == listed
+
+
+def test_bounds_by_hand():
+    """The first operation waits for arithmetic, the second for memory, the third has no arithmetic."""
+    work = Work(("a", "b", "c"), np.array([8000.0, 100.0, 0.0]), np.array([25.0, 50.0, 100.0]))
+    assert work.seconds(MACHINE, 32) == pytest.approx([8.0, 2.0, 4.0])
+    assert work.seconds(MACHINE, 8) == pytest.approx([2.0, 0.5, 1.0])
+    assert work.intensity(32) == pytest.approx([80.0, 0.5, 0.0])
+    assert list(work.products) == [True, True, False]
+
+
+def test_without_an_int8_product_only_the_traffic_shrinks():
+    slow = Machine("made up", bandwidth=100.0, float32=1000.0)
+    work = Work(("a", "c"), np.array([8000.0, 0.0]), np.array([25.0, 100.0]))
+    assert work.seconds(slow, 8) == pytest.approx([8.0, 1.0])
+    with pytest.raises(ValueError, match="8 and 32"):
+        slow.rate(16)

@@ -1,0 +1,227 @@
+"""The optimizer: its update against the formula, its accumulators, what it refuses."""
+
+import math
+
+import pytest
+import torch
+from qtorch import BlockFloatingPoint, FixedPoint
+
+from lpsgld import SGLD, NonFiniteGradient, quantize
+from lpsgld.bnn.training.schedules import constant, cyclical, decay
+from lpsgld.samplers.sgld import update
+from tests.checks import assert_mean
+
+W = FixedPoint(8, 6)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def parameter(*shape, seed=0):
+    return torch.nn.Parameter(torch.randn(*shape, generator=generator(seed)))
+
+
+def test_one_step_follows_the_formula_of_the_docstring():
+    p, g = parameter(1000), torch.randn(1000, generator=generator(1))
+    before = p.detach().clone()
+    optimizer = SGLD([p], 0.1, num_data=50, temperature=0.3, weight_decay=0.01, generator=generator(2))
+    p.grad = g.clone()
+    optimizer.step()
+    noise = torch.empty(1000).normal_(generator=generator(2))
+    expected = before - 0.1 * (g + 0.01 * before) + math.sqrt(2 * 0.1 * 0.3 / 50) * noise
+    assert torch.allclose(p, expected, atol=1e-6) and torch.equal(p.grad, g)
+
+
+def test_temperature_zero_in_full_precision_is_torch_sgd():
+    p, q = parameter(100), parameter(100)
+    ours = SGLD([p], 0.1, num_data=10, temperature=0.0, weight_decay=0.01)
+    theirs = torch.optim.SGD([q], 0.1, weight_decay=0.01)
+    for i in range(5):
+        p.grad = q.grad = torch.randn(100, generator=generator(i))
+        ours.step()
+        theirs.step()
+    assert torch.allclose(p, q, atol=1e-6)
+
+
+@pytest.mark.parametrize("accumulator", ["full", "naive", "vc"])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("weight", [W, BlockFloatingPoint(8, 0)], ids=["fixed", "block"])
+def test_the_network_always_sees_weights_on_their_grid(accumulator, temperature, weight):
+    p = parameter(20, 30)
+    optimizer = SGLD([p], 0.01, num_data=100, temperature=temperature, weight=weight, grad=W, accumulator=accumulator)
+    for i in range(4):
+        assert torch.equal(quantize(p.detach(), weight, "nearest"), p)
+        p.grad = torch.randn(20, 30, generator=generator(i))
+        optimizer.step()
+    assert torch.equal(quantize(p.detach(), weight, "nearest"), p)
+
+
+def test_the_full_precision_accumulator_keeps_steps_smaller_than_the_gap():
+    """100 steps of a hundredth of a gap: the accumulator moves by one gap, exactly; the network sees the grid."""
+    p = torch.nn.Parameter(torch.zeros(1000))
+    optimizer = SGLD([p], 1.0, num_data=1, temperature=0.0, weight=W)
+    for _ in range(100):
+        p.grad = torch.full_like(p, -W_GAP / 100)
+        optimizer.step()
+    assert torch.allclose(optimizer.state[p]["theta"], torch.full((1000,), W_GAP))
+    assert torch.equal(quantize(p.detach(), W, "nearest"), p)
+
+
+W_GAP = 2.0**-6
+
+
+def test_gradients_are_rounded_and_weight_decay_is_not():
+    p = torch.nn.Parameter(torch.ones(200_000))
+    optimizer = SGLD(
+        [p], 1.0, num_data=1, temperature=0.0, weight_decay=2.0**-20, grad=FixedPoint(8, 3), generator=generator()
+    )
+    p.grad = torch.full_like(p, 0.03)  # rounded to 0 or 1/8
+    optimizer.step()
+    moved = 1 - 2.0**-20 - p.detach()
+    assert set(moved.unique().tolist()) == {0.0, 0.125}
+    assert_mean(moved, 0.03, math.sqrt(0.24 * 0.76) / 8)
+
+
+@pytest.mark.parametrize("accumulator", ["naive", "vc"])
+def test_one_step_has_the_promised_mean_and_variance(accumulator):
+    """From a grid point: mean θ - lr·g; VC has variance 2·lr·T/N, naive about Δ√(2α)√(2/π) more."""
+    n, alpha = 1_000_000, 2.0e-5
+    p = torch.nn.Parameter(torch.zeros(n))
+    optimizer = SGLD([p], alpha * 50, num_data=50, weight=W, accumulator=accumulator, generator=generator(4))
+    p.grad = torch.full((n,), 2.0)
+    optimizer.step()
+    mean, std = -alpha * 50 * 2.0, math.sqrt(2 * alpha)
+    sample = p.detach().double()
+    assert_mean(sample, mean, float(sample.std()))
+    centre = torch.linspace(-8, 8, 200_001).double()
+    weight = torch.exp(-(centre**2) / 2)
+    delta = (mean + std * centre).abs()
+    f = delta / W_GAP % 1
+    naive = float((weight * (f * (1 - f) * W_GAP**2 + (mean + std * centre) ** 2)).sum() / weight.sum()) - mean**2
+    f_vc = abs(mean) / W_GAP % 1
+    expected = {"naive": naive, "vc": max(2 * alpha, f_vc * (1 - f_vc) * W_GAP**2)}[accumulator]
+    square = (sample - mean) ** 2
+    assert_mean(square, expected, float(square.std()))
+    assert accumulator == "vc" or naive > 2 * 2 * alpha
+
+
+def test_the_same_generator_gives_the_same_weights_also_through_a_state_dict():
+    def run(interrupt):
+        p, g = parameter(50), generator(9)
+        optimizer = SGLD([("w", p)], 0.1, num_data=10, weight=W, generator=g)
+        for i in range(6):
+            if i == 3 and interrupt:
+                saved, weights = optimizer.state_dict(), p.detach().clone()
+                p = torch.nn.Parameter(torch.empty(50).copy_(weights))
+                optimizer = SGLD([("w", p)], 99.0, num_data=1, weight=W, generator=generator(1))
+                with torch.no_grad():
+                    p.copy_(weights)
+                optimizer.load_state_dict(saved)
+                optimizer.generator = g
+            p.grad = torch.randn(50, generator=generator(i))
+            optimizer.step()
+        return p.detach(), optimizer.param_groups[0]["steps"]
+
+    straight, resumed = run(False), run(True)
+    assert torch.equal(straight[0], resumed[0]) and straight[1] == resumed[1] == 6
+
+
+def test_groups_may_have_their_own_formats():
+    a, b = parameter(100), parameter(100, seed=1)
+    optimizer = SGLD([{"params": [a]}, {"params": [b], "weight": "full"}], 0.1, num_data=10, weight=W)
+    before = b.detach().clone()
+    assert torch.equal(quantize(a.detach(), W, "nearest"), a) and torch.equal(b, before)
+    a.grad = torch.ones(100)
+    optimizer.step()
+    assert torch.equal(b, before), "no gradient, no step"
+
+
+def test_a_closure_is_evaluated_with_gradients():
+    p = parameter(3)
+    optimizer = SGLD([p], 0.1, num_data=1, temperature=0.0)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (p**2).sum()
+        loss.backward()
+        return loss
+
+    first = optimizer.step(closure)
+    assert optimizer.step(closure) < first
+
+
+# ---- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_gradient_that_is_not_finite_stops_before_anything_changes(bad):
+    model = torch.nn.Linear(3, 2)
+    optimizer = SGLD(model.named_parameters(), 0.1, num_data=10, weight=W, generator=generator())
+    for i in range(3):
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        if i == 2:
+            model.bias.grad[1] = bad
+        before = [p.detach().clone() for p in model.parameters()]
+        if i < 2:
+            optimizer.step()
+    with pytest.raises(NonFiniteGradient, match="step 3: the gradient of bias") as error:
+        optimizer.step()
+    assert (error.value.step, error.value.parameter) == (3, "bias")
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+
+
+def test_unnamed_parameters_are_counted():
+    p, q = parameter(2), parameter(2)
+    optimizer = SGLD([p, q], 0.1, num_data=10)
+    q.grad = torch.tensor([0.0, math.nan])
+    with pytest.raises(NonFiniteGradient, match="parameter 1"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"lr": 0.0}, "lr is 0.0"),
+        ({"lr": math.nan}, "lr is nan"),
+        ({"num_data": 0}, "num_data is 0"),
+        ({"temperature": -1.0}, "temperature is -1.0"),
+        ({"weight_decay": math.inf}, "weight_decay is inf"),
+        ({"accumulator": "VC"}, '\'VC\'.*"full", "naive", "vc"'),
+        ({"weight": "fixed(8,3)"}, "parse|qtorch|use"),
+    ],
+)
+def test_arguments_that_make_no_sense(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        SGLD([parameter(2)], **{"lr": 0.1, "num_data": 10, **arguments})
+
+
+def test_update_refuses_an_unknown_accumulator():
+    with pytest.raises(ValueError, match="low"):
+        update(torch.zeros(2), torch.zeros(2), 0.1, W, "low")
+
+
+# ---- schedules -------------------------------------------------------------------------------------------------------
+
+
+def test_decay_is_the_papers():
+    schedule = decay()
+    assert [schedule(t) for t in (0.0, 0.25, 0.5)] == [1.0, 1.0, 1.0]
+    assert schedule(0.7) == pytest.approx((1 + 0.01) / 2)
+    assert schedule(0.9) == pytest.approx(0.01) and schedule(0.99) == pytest.approx(0.01)
+
+
+def test_cyclical_starts_every_cycle_at_the_top():
+    schedule = cyclical(7)
+    for k in range(7):
+        assert schedule(k / 7 + 1e-9) == pytest.approx(1.0)
+        assert schedule((k + 0.5) / 7) == pytest.approx(0.5)
+        assert schedule((k + 1) / 7 - 1e-9) == pytest.approx(0.0, abs=1e-9)
+    assert constant()(0.3) == 1.0
+
+
+def test_schedules_that_make_no_sense():
+    for call in (lambda: cyclical(0), lambda: cyclical(2.5), lambda: decay(0.9, 0.5), lambda: decay(final=0.0)):
+        with pytest.raises(ValueError, match="cyclical|decay"):
+            call()

@@ -1,0 +1,144 @@
+"""Scores against scikit-learn and against numbers worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import log_loss
+
+from lpsgld import metrics
+
+
+def predictions(count: int = 4000, classes: int = 10) -> tuple[torch.Tensor, torch.Tensor]:
+    """Badly calibrated predictions, some of them certain (confidence exactly 1), right and wrong."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(count, classes, generator=generator, dtype=torch.float64)
+    labels = (logits + torch.randn(count, classes, generator=generator)).argmax(1)
+    p = logits.softmax(1)
+    p[:50] = torch.nn.functional.one_hot(labels[:50], classes).double()
+    p[50:60] = torch.nn.functional.one_hot((labels[50:60] + 1) % classes, classes).double()
+    return p, labels
+
+
+def test_error_and_nll_equal_scikit_learn():
+    p, y = predictions()
+    assert metrics.error(p, y) == pytest.approx(np.mean(p.numpy().argmax(1) != y.numpy()))
+    likely = p[60:], y[60:]  # scikit-learn clips probabilities of 0 in its own way
+    assert metrics.nll(*likely) == pytest.approx(log_loss(likely[1], likely[0].numpy(), labels=range(10)), rel=1e-9)
+
+
+def test_nll_of_an_impossible_label_is_large_and_finite():
+    p, y = torch.tensor([[1.0, 0.0]]), torch.tensor([1])
+    assert metrics.nll(p, y) == pytest.approx(-math.log(torch.finfo(torch.float32).tiny))
+
+
+def test_brier_by_hand():
+    p, y = predictions()
+    by_hand = np.mean(np.sum((p.numpy() - np.eye(10)[y.numpy()]) ** 2, axis=1))
+    assert metrics.brier(p, y) == pytest.approx(by_hand, rel=1e-12)
+    assert metrics.brier(torch.tensor([[0.0, 1.0]]), torch.tensor([0])) == 2.0
+
+
+@pytest.mark.parametrize("bins", [1, 9, 10, 15])
+def test_reliability_equals_scikit_learn(bins):
+    p, y = predictions()
+    r = metrics.reliability(p, y, bins)
+    confidence, predicted = p.numpy().max(1), p.numpy().argmax(1)
+    accuracy, mean_confidence = calibration_curve(predicted == y.numpy(), confidence, n_bins=bins)
+    filled = r.count > 0
+    np.testing.assert_allclose(r.accuracy[filled], accuracy, rtol=1e-12)
+    np.testing.assert_allclose(r.confidence[filled], mean_confidence, rtol=1e-12)
+    assert r.count.sum() == len(y)
+    assert r.count[-1] >= 60  # confidence exactly 1 lands in the last bin
+    gaps = abs(accuracy - mean_confidence) @ r.count[filled].numpy() / len(y)
+    assert metrics.ece(p, y, bins) == pytest.approx(gaps, rel=1e-12)
+
+
+def test_bins_are_open_below_and_closed_above():
+    p = torch.tensor([[0.6, 0.4], [0.5, 0.5], [1.0, 0.0]], dtype=torch.float64)
+    r = metrics.reliability(p, torch.tensor([0, 0, 0]), bins=10)
+    assert r.count.tolist() == [0, 0, 0, 0, 1, 1, 0, 0, 0, 1]
+    assert r.accuracy[0].isnan() and r.confidence[0].isnan()
+
+
+def test_ece_paper_has_the_nine_bins_of_linspace_0_1_10():
+    p, y = predictions()
+    assert len(metrics.reliability(p, y, 9).edges) == 10
+    assert metrics.ece_paper(p, y) == metrics.ece(p, y, 9) != metrics.ece(p, y, 10)
+
+
+def test_ece_of_certain_predictions_is_their_error():
+    p, y = torch.eye(4, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
+    assert metrics.ece(p, y) == metrics.ece_paper(p, y) == 0.25
+
+
+def test_entropy_equals_scipy():
+    p, _ = predictions()
+    np.testing.assert_allclose(metrics.entropy(p), stats.entropy(p.numpy(), axis=1), atol=1e-12)
+    assert metrics.entropy(torch.full((1, 8), 1 / 8)).item() == pytest.approx(math.log(8))
+
+
+def test_abstention_keeps_the_most_confident():
+    p = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7], [0.2, 0.8]])
+    y = torch.tensor([0, 1, 0, 1])
+    assert metrics.abstention(p, y, torch.tensor([0.01, 0.5, 0.75, 1.0])).tolist() == pytest.approx([1, 1, 2 / 3, 0.5])
+    with pytest.raises(metrics.MetricError, match="above 0"):
+        metrics.abstention(p, y, torch.tensor([0.0]))
+
+
+def test_disagreement_is_the_share_of_pairs_that_differ():
+    votes = torch.tensor([[3, 0, 0], [2, 1, 0], [1, 1, 1]])
+    assert metrics.disagreement(votes).tolist() == pytest.approx([0, 2 / 3, 1])
+    assert metrics.disagreement(torch.tensor([[1, 0]])).tolist() == [0]
+
+
+def test_pairs_that_disagree_average_to_the_disagreement():
+    members = torch.randn(5, 60, 4, generator=torch.Generator().manual_seed(0)).softmax(2)
+    shares = metrics.pairwise_disagreement(members)
+    predicted = members.argmax(2)
+    assert shares[1, 4] == (predicted[1] != predicted[4]).double().mean()
+    votes = torch.nn.functional.one_hot(predicted, 4).sum(0)
+    assert shares.sum() / 20 == pytest.approx(metrics.disagreement(votes).mean().item())
+
+
+def test_rhat_is_near_1_for_one_law_and_large_for_two():
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.randn(2, 200, 3, generator=generator)
+    draws[1, :, 1] += 3
+    draws[:, :, 2] = 0.5
+    same, different, constant = metrics.rhat(draws).tolist()
+    assert same < 1.02 and different > 1.5 and math.isnan(constant)
+    with pytest.raises(metrics.MetricError, match="at least 4"):
+        metrics.rhat(draws[:, :3])
+
+
+def test_summary_holds_every_score():
+    p, y = predictions()
+    summary = metrics.summary(p, y)
+    assert list(summary) == ["error", "nll", "brier", "ece", "ece_paper", "entropy"]
+    assert all(isinstance(value, float) for value in summary.values())
+
+
+@pytest.mark.parametrize(
+    ("p", "y", "message"),
+    [
+        (torch.tensor([[0.5, 0.6]]), torch.tensor([0]), "sum to 1"),
+        (torch.tensor([[math.nan, 1.0]]), torch.tensor([0]), "between 0 and 1"),
+        (torch.tensor([0.5, 0.5]), torch.tensor([0]), r"\[N, C\]"),
+        (torch.tensor([[0.5, 0.5]]), torch.tensor([2]), "2 classes allow 0 to 1"),
+        (torch.tensor([[0.5, 0.5]]), torch.tensor([0.0]), "whole numbers"),
+        (torch.tensor([[0.5, 0.5]]), torch.tensor([0, 1]), r"shape \(2,\)"),
+    ],
+)
+def test_bad_input_is_named(p, y, message):
+    with pytest.raises(metrics.MetricError, match=message):
+        metrics.ece(p, y)
+
+
+def test_bins_must_be_whole():
+    p, y = predictions(4)
+    with pytest.raises(metrics.MetricError, match="bins is 0"):
+        metrics.reliability(p, y, 0)
