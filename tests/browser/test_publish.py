@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page
 
 from lpsgld import batch
 from lpsgld.publish import build_book, build_deck
-from tests.batch.made_up import png, write_book_sources
+from tests.publish.made_up import png, write_book_sources
 
 pytestmark = pytest.mark.browser
 

@@ -18,7 +18,7 @@ from lpsgld.__main__ import main
 from lpsgld.batch import BatchError
 from lpsgld.bnn.judging import published
 from lpsgld.publish import build_book, build_deck, deck, obstacles, prose
-from tests.batch.made_up import write_book_sources, write_figure
+from tests.publish.made_up import write_book_sources, write_figure
 
 ROOT = Path(__file__).parents[2]
 
