@@ -1,7 +1,8 @@
 """How good are predicted probabilities? Accuracy, proper scores, calibration, uncertainty.
 
 Pure functions of probabilities [N, C] (rows sum to 1) and labels [N] (whole numbers below C), computed in float64.
-Where the probabilities come from (one network, or an average over posterior samples) is told in `bnn/judging/ensemble.py`.
+Where the probabilities come from (one network, or an average over posterior samples) is told in
+`bnn/judging/ensemble.py`.
 """
 
 from __future__ import annotations
