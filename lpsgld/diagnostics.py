@@ -1,6 +1,7 @@
-"""What a set of chains is worth: effective sample size, R-hat and autocorrelation, computed by arviz-stats.
+"""What a set of chains is worth: R-hat, effective sample size and autocorrelation, computed by arviz-stats.
 
-draws are [n, chains], as `chains.run` returns them, for one scalar quantity.
+draws are [chains, draws, ...] with at least 4 draws of each chain; further axes, if any, number the quantities, each
+of which is judged alone. `toy.chains.run` returns one row a step: transpose it.
 """
 
 from __future__ import annotations
@@ -9,23 +10,34 @@ import numpy as np
 from arviz_stats.base import array_stats
 
 
-def effective_sample_size(draws) -> float:
-    """The number of independent draws whose mean is as precise as that of these draws [n, chains], n ≥ 4."""
-    return float(array_stats.ess(_chains_first(draws), chain_axis=0, draw_axis=1, method="mean"))
+def rhat(draws) -> np.ndarray:
+    """Split rank-normalised R-hat of each quantity [...]: near 1 where the chains agree, above 1.01 suspicious
+    (Vehtari et al. 2021). NaN where all draws are equal. Needs two chains or more."""
+    draws = _checked(draws)
+    if len(draws) < 2:
+        raise ValueError(f"draws have shape {draws.shape}, but R-hat compares chains: give it 2 or more")
+    with np.errstate(invalid="ignore", divide="ignore"):  # constant draws have no variance
+        return array_stats.rhat(draws, chain_axis=0, draw_axis=1, method="rank")[()]
 
 
-def rhat(draws) -> float:
-    """Split rank-normalised R-hat of draws [n, chains], n ≥ 4: near 1 where the chains agree, above 1.01 suspicious."""
-    return float(array_stats.rhat(_chains_first(draws), chain_axis=0, draw_axis=1, method="rank"))
+def effective_sample_size(draws) -> np.ndarray:
+    """The number of independent draws whose mean is as precise as that of these, for each quantity [...]."""
+    return array_stats.ess(_checked(draws), chain_axis=0, draw_axis=1, method="mean")[()]
 
 
 def autocorrelation(draws, lags: int) -> np.ndarray:
-    """The correlation of draws that are 0, 1, ..., lags - 1 steps apart, averaged over chains [lags]."""
-    return np.mean([array_stats.autocorr(chain) for chain in _chains_first(draws)], axis=0)[:lags]
+    """The correlation of draws that are 0, 1, ..., lags - 1 steps apart, averaged over chains [lags, ...]."""
+    draws = _checked(draws)
+    if not 1 <= lags <= draws.shape[1]:
+        raise ValueError(f"lags is {lags}, but must be from 1 to {draws.shape[1]}, the number of draws a chain")
+    return array_stats.autocorr(draws, axis=1).mean(axis=0)[:lags]
 
 
-def _chains_first(draws) -> np.ndarray:
+def _checked(draws) -> np.ndarray:
     draws = np.asarray(draws, dtype=float)
-    if draws.ndim != 2 or draws.shape[0] < 4:
-        raise ValueError(f"draws have shape {draws.shape}, but must be [n, chains] with n ≥ 4 draws a chain")
-    return np.ascontiguousarray(draws.T)
+    if draws.ndim < 2 or draws.shape[1] < 4 or 0 in draws.shape:
+        raise ValueError(
+            f"draws have shape {draws.shape}, but must be [chains, draws, ...] with at least 4 draws of each chain: "
+            "transpose what has one row a step"
+        )
+    return draws

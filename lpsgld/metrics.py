@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -117,19 +116,6 @@ def pairwise_disagreement(members: Tensor) -> Tensor:
     """
     predicted = members.argmax(2)
     return torch.stack([(predicted != row).double().mean(1) for row in predicted])
-
-
-def rhat(draws: Tensor) -> Tensor:
-    """Split rank-normalised R-hat of each of N scalars: near 1 where the chains agree (Vehtari et al. 2021). [N]
-
-    draws: [chains, draws, N], at least 4 draws a chain. NaN where all draws are equal. Computed by arviz-stats.
-    """
-    if draws.dim() != 3 or draws.shape[1] < 4:
-        raise MetricError(f"draws have shape {tuple(draws.shape)}, but must be [chains, at least 4 draws, N]")
-    from arviz_stats.base import array_stats
-
-    with np.errstate(invalid="ignore", divide="ignore"):  # constant draws have no variance
-        return torch.from_numpy(array_stats.rhat(draws.permute(2, 0, 1).double().numpy()))
 
 
 def summary(probabilities: Tensor, labels: Tensor) -> dict[str, float]:

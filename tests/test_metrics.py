@@ -104,17 +104,6 @@ def test_pairs_that_disagree_average_to_the_disagreement():
     assert shares.sum() / 20 == pytest.approx(metrics.disagreement(votes).mean().item())
 
 
-def test_rhat_is_near_1_for_one_law_and_large_for_two():
-    generator = torch.Generator().manual_seed(0)
-    draws = torch.randn(2, 200, 3, generator=generator)
-    draws[1, :, 1] += 3
-    draws[:, :, 2] = 0.5
-    same, different, constant = metrics.rhat(draws).tolist()
-    assert same < 1.02 and different > 1.5 and math.isnan(constant)
-    with pytest.raises(metrics.MetricError, match="at least 4"):
-        metrics.rhat(draws[:, :3])
-
-
 def test_summary_holds_every_score():
     p, y = predictions()
     summary = metrics.summary(p, y)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from lpsgld import metrics
+from lpsgld import diagnostics, metrics
 from lpsgld.bnn.data import datasets
 from lpsgld.bnn.data.datasets import Dataset
 from lpsgld.bnn.devices import pick_device, seeded
@@ -169,7 +169,7 @@ def _by_chain(drawn: list[Tensor], order: Sequence[int]) -> Tensor:
 
 
 def _rhat_summary(draws: Tensor) -> dict[str, float]:
-    values = metrics.rhat(draws)
+    values = torch.from_numpy(diagnostics.rhat(draws))
     values = values[values.isfinite()]  # the others: every sample is certain, down to the last bit
     if not len(values):
         return {"median": 1.0, "above_1.01": 0.0}

@@ -176,7 +176,7 @@ def update_memory(artists, alpha, burn_in, seed):
     for line, path in zip(artists["paths"], states.T, strict=True):
         line.set_data(np.arange(len(path)), path)
     artists["dropped"].set_width(burn_in)
-    kept = states[burn_in + 1 :]
+    kept = states[burn_in + 1 :].T  # [chains, draws]
     artists["measured"].set_data(np.arange(LAGS), autocorrelation(kept, LAGS))
     artists["exact"].set_data(np.arange(LAGS), (1 - alpha) ** np.arange(LAGS))
     return {
@@ -250,7 +250,7 @@ def update_modes(artists, distance, seed):
     artists["target"].set_data(two_modes(distance).density(_THETA), _THETA)
     crossings = int(np.sum(np.diff(np.sign(states), axis=0) != 0))
     artists["axes"].set_title(f"modes at ±{distance:g}: relaxation time {crossing_time(distance):,.0f} steps")
-    return {"relaxation time": crossing_time(distance), "sign changes": float(crossings), "R-hat": rhat(states)}
+    return {"relaxation time": crossing_time(distance), "sign changes": float(crossings), "R-hat": rhat(states.T)}
 
 
 modes = View(
