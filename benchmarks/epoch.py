@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.timing import Row, interleaved
 from lpsgld.bnn.data import datasets
-from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.training import compiling
 from lpsgld.bnn.training.recipes import RECIPES, Recipe
 from lpsgld.bnn.training.stepping import Stepper

@@ -18,7 +18,7 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from benchmarks import epoch
-from lpsgld.bnn.data import datasets
+from lpsgld.bnn.data import arrays
 from lpsgld.bnn.devices import device_name, pick_device
 from lpsgld.bnn.training import compiling
 from lpsgld.bnn.training.recipes import RECIPES
@@ -106,18 +106,18 @@ def table(seconds: dict[str, float], wall: float, cuda: bool) -> str:
 def _augmentation_labelled(wanted: bool) -> Iterator[None]:
     """Inside, what turns images into a network's input is labelled in traces. A compiled step has it in its program,
     and would be compiled again."""
-    originals = {name: getattr(datasets, name) for name in ("augment", "normalize")} if wanted else {}
+    originals = {name: getattr(arrays, name) for name in ("augment", "normalize")} if wanted else {}
 
     def labelled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return record_function("augment")(function)
 
     for name, function in originals.items():
-        setattr(datasets, name, labelled(function))
+        setattr(arrays, name, labelled(function))
     try:
         yield
     finally:
         for name, function in originals.items():
-            setattr(datasets, name, function)
+            setattr(arrays, name, function)
 
 
 def _now(cuda: bool) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lpsgld.bnn.data import datasets
-from lpsgld.bnn.data.datasets import DatasetError
+from lpsgld.bnn.data.arrays import DatasetError
 from lpsgld.bnn.devices import DeviceError
 from lpsgld.bnn.judging import ensemble, records
 from lpsgld.bnn.studies import reproduce

@@ -6,11 +6,10 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 
 import numpy as np
 import torch
-
-import lpsgld
 
 
 class DeviceError(ValueError):
@@ -41,7 +40,7 @@ def device_name(device: torch.device) -> str:
 def provenance(device: torch.device) -> dict[str, str]:
     """Versions, hardware and the time, which a result that is computed now should remember."""
     return {
-        "lpsgld": lpsgld.__version__,
+        "lpsgld": version("lpsgld"),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),

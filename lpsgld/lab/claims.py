@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from lpsgld.lab import output, session
+from lpsgld.lab.session import Claim
 
 
 class ClaimFailed(AssertionError):
     """A claim does not hold; the message has the numbers."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A sentence that held: the number measured (None if there is none) and what it had to be."""
-
-    text: str
-    measured: float | None
-    condition: str
 
 
 def claim(

@@ -11,10 +11,15 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from lpsgld.lab.claims import Claim
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence that held: the number measured (None if there is none) and what it had to be."""
+
+    text: str
+    measured: float | None
+    condition: str
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lpsgld.bnn.data import datasets
-from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.training import loop
 from lpsgld.bnn.training.recipes import RECIPES, Recipe
 from lpsgld.bnn.training.runs import Run

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from lpsgld.bnn import cli
-from lpsgld.bnn.data.datasets import DatasetError
+from lpsgld.bnn.data.arrays import DatasetError
 from lpsgld.bnn.judging import records
 from lpsgld.bnn.training.recipes import RECIPES, RecipeError
 from lpsgld.bnn.training.runs import Run, RunError

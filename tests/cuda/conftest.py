@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lpsgld.bnn.data import datasets
-from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.data.arrays import Dataset
 
 
 @pytest.fixture(scope="session")

@@ -16,11 +16,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lpsgld.bnn.data.datasets import Dataset, DatasetError, channel_statistics
+from lpsgld.bnn.data.arrays import Dataset, DatasetError, channel_statistics
 from lpsgld.storage import StorageError, load_tensors, save_tensors
 
 _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
@@ -81,6 +80,8 @@ def _decode(path: Path) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def _pixels(path: Path, file: File, data: bytes, grey_so_far: bool) -> tuple[np.ndarray, bool]:
+    from PIL import Image, UnidentifiedImageError  # training on other images does without
+
     try:
         with Image.open(io.BytesIO(data)) as image:
             return np.asarray(image.convert("RGB")), grey_so_far and image.mode in ("L", "1")

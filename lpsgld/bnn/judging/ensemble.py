@@ -17,15 +17,14 @@ from tqdm.auto import tqdm
 
 from lpsgld import diagnostics, metrics
 from lpsgld.bnn.data import datasets
-from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.devices import pick_device, seeded
 from lpsgld.bnn.network.models import set_activation_rounding
+from lpsgld.bnn.network.prediction import predict
 from lpsgld.bnn.training import runs
 from lpsgld.bnn.training.runs import Run, RunError
 from lpsgld.rounding import Rounding
 from lpsgld.storage import load_sample
-
-_BATCH = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,17 +117,6 @@ def predictions(
         with seeded(where, seed, number):
             probabilities = predict(model, dataset, dataset.test_images)
         yield probabilities
-
-
-def predict(model: nn.Module, dataset: Dataset, images: Tensor) -> Tensor:
-    """softmax of the model's logits for uint8 images, [N, C] on the CPU; normalised as the dataset's images are."""
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
-        batches = [model(dataset.normalize(batch.to(device))).softmax(1) for batch in images.split(_BATCH)]
-    model.train(was_training)
-    return torch.cat(batches).cpu()
 
 
 def combine(members: Iterable[Tensor], labels: Tensor, order: Sequence[int] | None = None) -> Evaluation:

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from lpsgld import metrics
-from lpsgld.bnn.data.datasets import FOLDER, Dataset
+from lpsgld.bnn.data.arrays import Dataset
+from lpsgld.bnn.data.datasets import FOLDER
 from lpsgld.bnn.judging.ensemble import Evaluation
 from lpsgld.bnn.training import runs
 from lpsgld.bnn.training.recipes import Recipe, RecipeError

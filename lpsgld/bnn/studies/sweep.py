@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from lpsgld import formats, metrics
 from lpsgld.bnn.data import datasets
-from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.devices import pick_device, provenance, seeded
 from lpsgld.bnn.network import models
 from lpsgld.bnn.training import runs

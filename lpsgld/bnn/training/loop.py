@@ -18,9 +18,9 @@ from tqdm.auto import tqdm
 
 from lpsgld import formats, metrics
 from lpsgld.bnn.data import datasets
-from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.devices import device_name, pick_device, provenance, seeded
-from lpsgld.bnn.judging.ensemble import predict
+from lpsgld.bnn.network.prediction import predict
 from lpsgld.bnn.training import compiling, probe, runs
 from lpsgld.bnn.training.compiling import Choice
 from lpsgld.bnn.training.recipes import Recipe

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpsgld import formats, variance
-from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.devices import pick_device, seeded
 from lpsgld.bnn.training.runs import Run
 from lpsgld.formats import Format

@@ -20,7 +20,7 @@ from typing import Any
 
 import filelock
 
-from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.training.recipes import Recipe
 from lpsgld.storage import StorageError, write_atomically
 

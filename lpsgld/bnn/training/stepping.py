@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpsgld import formats
-from lpsgld.bnn.data import datasets
-from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.data import arrays
+from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.training.recipes import Recipe
 from lpsgld.samplers.sgld import SGLD
 
@@ -65,8 +65,8 @@ class Stepper:
 
     def _eager_loss(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         labels = self.labels[batch]
-        images = datasets.augment(self.images[batch], pad=self._pad, flip=self._flip)
-        logits = self.model(datasets.normalize(images, self._mean, self._std))
+        images = arrays.augment(self.images[batch], pad=self._pad, flip=self._flip)
+        logits = self.model(arrays.normalize(images, self._mean, self._std))
         return F.cross_entropy(logits, labels), (logits.detach().argmax(1) == labels).sum()
 
 

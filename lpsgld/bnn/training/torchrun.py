@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 
 from lpsgld.bnn.data import datasets
-from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.training.loop import train
 from lpsgld.bnn.training.recipes import Recipe
 from lpsgld.bnn.training.runs import Run, RunError

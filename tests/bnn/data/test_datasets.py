@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from lpsgld.bnn.data import datasets
-from lpsgld.bnn.data.datasets import DatasetError
+from lpsgld.bnn.data import arrays, datasets
+from lpsgld.bnn.data.arrays import DatasetError
 from tests.checks import assert_law, assert_mean
 
 
@@ -35,7 +35,7 @@ def test_normalised_training_images_have_mean_0_and_std_1():
 def test_channel_statistics_are_exact():
     images = torch.randint(256, (50, 3, 5, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images[:, 2] = 7
-    mean, std = datasets.channel_statistics(images)
+    mean, std = arrays.channel_statistics(images)
     x = images.numpy() / 255
     np.testing.assert_allclose(mean, x.mean((0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(std, [*x.std((0, 2, 3))[:2], 1.0], rtol=1e-10)
@@ -59,7 +59,7 @@ def test_fingerprint_notices_one_pixel_and_one_label():
             name: getattr(d, name).clone() for name in ("train_images", "train_labels", "test_images", "test_labels")
         }
         changed[field].view(-1)[0] += 1
-        seen.add(datasets.Dataset("d", **changed, classes=d.classes, mean=d.mean, std=d.std).fingerprint)
+        seen.add(arrays.Dataset("d", **changed, classes=d.classes, mean=d.mean, std=d.std).fingerprint)
     assert len(seen) == 3
 
 
@@ -84,7 +84,7 @@ def all_crops(pad: int, flip: bool) -> dict[bytes, int]:
 def test_augmentation_draws_every_crop_equally_often(pad, flip):
     """Chi-square over all crops at a false-alarm rate of 1e-7."""
     count = 20_000
-    out = datasets.augment(numbered(count), torch.Generator().manual_seed(0), pad=pad, flip=flip)
+    out = arrays.augment(numbered(count), torch.Generator().manual_seed(0), pad=pad, flip=flip)
     assert out.dtype == torch.uint8 and out.shape == (count, 2, 5, 4)
     crops = all_crops(pad, flip)
     drawn = np.bincount([crops[image.tobytes()] for image in out.numpy()], minlength=len(crops))
@@ -93,14 +93,14 @@ def test_augmentation_draws_every_crop_equally_often(pad, flip):
 
 def test_images_of_a_batch_are_augmented_independently():
     """The mean shift of pairs: a shared draw would make all images equal."""
-    out = datasets.augment(numbered(2000), torch.Generator().manual_seed(0), pad=2, flip=True)
+    out = arrays.augment(numbered(2000), torch.Generator().manual_seed(0), pad=2, flip=True)
     same = (out[::2] == out[1::2]).flatten(1).all(1)
     assert_mean(same, 1 / 50, (1 / 50 * 49 / 50) ** 0.5)
 
 
 def test_augmentation_is_reproducible_and_leaves_its_input():
     images = numbered(64)
-    first, second = (datasets.augment(images, torch.Generator().manual_seed(3)) for _ in range(2))
+    first, second = (arrays.augment(images, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first, second) and torch.equal(images, numbered(64))
 
 

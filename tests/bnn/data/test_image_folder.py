@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lpsgld.bnn.data import datasets, image_folder
-from lpsgld.bnn.data.datasets import DatasetError
+from lpsgld.bnn.data import arrays, datasets, image_folder
+from lpsgld.bnn.data.arrays import DatasetError
 
 SIZE = (6, 4)  # width, height
 
@@ -55,11 +55,11 @@ def archive(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
-def load(path: Path, cache: Path) -> datasets.Dataset:
+def load(path: Path, cache: Path) -> arrays.Dataset:
     return datasets.load(f"folder:{path}", cache / "cache")
 
 
-def assert_is_the_tree(d: datasets.Dataset, channels: int = 3) -> None:
+def assert_is_the_tree(d: arrays.Dataset, channels: int = 3) -> None:
     assert d.train_images.shape == (3, channels, 4, 6) and d.test_images.shape == (2, channels, 4, 6)
     assert d.classes == ("cat", "dog")
     assert d.train_labels.tolist() == [0, 0, 1] and d.test_labels.tolist() == [0, 1]

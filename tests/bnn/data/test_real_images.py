@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lpsgld.bnn.data import datasets
-from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.judging import ensemble
 from lpsgld.bnn.training import loop
 from lpsgld.bnn.training.recipes import RECIPES

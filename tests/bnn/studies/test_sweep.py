@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from lpsgld import formats, metrics
 from lpsgld.bnn.data import datasets
-from lpsgld.bnn.data.datasets import Dataset
+from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.devices import seeded
 from lpsgld.bnn.studies import sweep
 from lpsgld.bnn.studies.sweep import Point, Settings, Sweep, SweepError

@@ -9,7 +9,7 @@ from torch._dynamo.utils import counters
 from tqdm.auto import tqdm
 
 from lpsgld import formats, quantize
-from lpsgld.bnn.data import datasets
+from lpsgld.bnn.data import arrays, datasets
 from lpsgld.bnn.training import compiling, loop
 from lpsgld.bnn.training.recipes import RECIPES
 from lpsgld.bnn.training.runs import Run
@@ -186,7 +186,7 @@ def test_the_image_moves_by_less_than_a_tenth_of_a_grey_level():
     """The one operand of the first convolution that TF32 rounds, with the paper's mean and standard deviation."""
     images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
     std = torch.tensor(datasets._CIFAR_STD).view(1, -1, 1, 1)
-    x = datasets.normalize(images, datasets._CIFAR_MEAN, datasets._CIFAR_STD)
+    x = arrays.normalize(images, datasets._CIFAR_MEAN, datasets._CIFAR_STD)
     assert ((to_tf32(x) - x).abs() * std * 255).max() < 0.06
 
 
