@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
-from qtorch import BlockFloatingPoint, FixedPoint
 from torch import Tensor, nn
 
-from lpsgld.formats import Format, Grid, grid_of_scale, name, scale
+from lpsgld.formats import AnyFormat, Format, Grid, name, parse
 from lpsgld.pieces import eager_on_cpu, elementwise
 
 Rounding = Literal["stochastic", "nearest"]
@@ -22,20 +21,22 @@ _MANY = 10_000  # random numbers, from which on seven quick operations take less
 
 @torch.no_grad()
 def quantize(
-    x: Tensor, fmt: Format, rounding: Rounding = "stochastic", generator: torch.Generator | None = None
+    x: Tensor, fmt: AnyFormat, rounding: Rounding = "stochastic", generator: torch.Generator | None = None
 ) -> Tensor:
     """x rounded onto the grid of `fmt`, elementwise: a new tensor of x's shape, dtype and memory layout.
 
     With t = x/Δ, "stochastic" is Q^s(x) = (floor(t) + [u < t - floor(t)])·Δ, u uniform on [0, 1), clipped to the
-    range: mean x, variance f(1 - f)Δ² with f = t - floor(t), and a value on the grid never moves. "nearest" is
-    Q^d(x), equal to `qtorch` on the CPU bit for bit: ties go to even (fixed), up (block), or away from 0 (float).
+    range: mean x, variance f(1 - f)Δ² with f = t - floor(t), and a value on the grid never moves. "nearest" is Q^d(x).
+    Ties go to even for fixed point and in the formats of hardware, up for block(W,k) and away from 0 for float(E,M), as
+    `qtorch` has them on the CPU, bit for bit.
 
     x: any shape; computed in float32, or in float64 if x is. bfloat16 and float16 hold the result exactly only
-    for codes of at most 8 and 11 bits. `None` for fmt returns x itself. The result carries no gradient: `Quantizer`
-    does.
+    for codes of at most 8 and 11 bits. fmt: a format, its name or a `qtorch` descriptor (`formats.parse`); None returns
+    x itself. The result carries no gradient: `Quantizer` does.
     NaN stays NaN (its whole block, in a block format) and infinities saturate, where `qtorch` makes NaN finite.
     generator: of x's device; the same seed gives the same bits. Raises FormatError (see `formats.grid`).
     """
+    fmt = parse(fmt)
     if fmt is None:
         return x
     if not x.is_floating_point():
@@ -43,15 +44,15 @@ def quantize(
     if rounding not in get_args(Rounding):
         raise ValueError(f'rounding is {rounding!r}, but must be "stochastic" or "nearest"')
 
-    def rounded(x: Tensor, scale: Tensor) -> Tensor:
+    def rounded(x: Tensor, *shared: Tensor) -> Tensor:
         values = working(x)
-        g = grid_of_scale(fmt, working(scale))
+        g = fmt.grid(values, *map(working, shared))
         if rounding == "nearest":
-            return on_grid(_nearest_codes(values, fmt, g), g).to(x.dtype)
+            return on_grid(fmt.nearest(values, g), g).to(x.dtype)
         inside = _clip(values / g.gap, g)
         return (round_stochastic(inside, uniform_like(values, generator)) * g.gap).to(x.dtype)
 
-    return elementwise(rounded, x, scale(fmt, x))
+    return elementwise(rounded, x, *fmt.shared(x))
 
 
 def round_stochastic(t: Tensor, u: Tensor) -> Tensor:
@@ -110,33 +111,17 @@ def _clip(codes: Tensor, g: Grid) -> Tensor:
     return codes.clamp(g.low, g.high)
 
 
-def _nearest_codes(x: Tensor, fmt: Format, g: Grid) -> Tensor:
-    if isinstance(fmt, FixedPoint):
-        return ((x / g.gap + 0.5) - 0.5).round()  # qtorch's own order: it moves a few neighbours of ties
-    if isinstance(fmt, BlockFloatingPoint):
-        # qtorch adds 6·2^e, which drops the bits below 2^(e-21), before it rounds ties up
-        shift = 6 * 2.0 ** (fmt.wl - 2) * g.gap
-        shift = shift.masked_fill(shift.isinf(), 0.0)
-        return (((x + shift) - shift) / g.gap + 0.5).floor()
-    smallest = 2.0 ** (2 - 2 ** (fmt.exp - 1))  # of the normal numbers; to those below, qtorch adds it in float32
-    size = x.abs()
-    size = torch.where(size < smallest, (size + smallest) - smallest, size)
-    t = size / g.gap
-    below = t.floor()
-    codes = torch.copysign(below + (t - below >= 0.5), x)
-    return torch.where(codes == 0, 0.0, codes)  # a zero without a sign
-
-
 class Quantizer(nn.Module):
     """Rounds activations in the forward pass and errors (gradients of activations) in the backward pass.
 
     The gradient passes straight through the forward rounding: with y = Q_activation(x) the backward pass returns
-    Q_error(dL/dy). Either format may be None, full precision. Random numbers come from torch's default generator.
+    Q_error(dL/dy). Each format is one, its name or a `qtorch` descriptor; None is full precision. Random numbers come
+    from torch's default generator. Raises FormatError for what is no format.
     """
 
-    def __init__(self, activation: Format = None, error: Format = None, rounding: Rounding = "stochastic"):
+    def __init__(self, activation: AnyFormat = None, error: AnyFormat = None, rounding: Rounding = "stochastic"):
         super().__init__()
-        self.activation, self.error, self.rounding = activation, error, rounding
+        self.activation, self.error, self.rounding = parse(activation), parse(error), rounding
 
     def forward(self, x: Tensor) -> Tensor:
         if self.activation is None and self.error is None:
@@ -149,7 +134,7 @@ class Quantizer(nn.Module):
 
 class _QuantizeBothWays(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, activation: Format, error: Format, rounding: Rounding) -> Tensor:
+    def forward(ctx, x: Tensor, activation: Format | None, error: Format | None, rounding: Rounding) -> Tensor:
         ctx.error, ctx.rounding = error, rounding
         return x.view_as(x) if activation is None else quantize(x, activation, rounding)
 

@@ -1,9 +1,10 @@
 """Low-precision tensors and posterior samples on disk, in the bits that they claim to need.
 
-A tensor on the grid of its format packs into integer codes (int8, int16 above 8 bits, int32 above 16) and, for block
-formats, one exponent a block; it unpacks to the identical tensor. A posterior sample is one safetensors file: packed
-weights, buffers as they are, format and recipe as JSON. Files are written to a temporary name and renamed, carry a
-checksum, and are never pickled. What a training run puts into its folder is told in `bnn/training/runs.py`.
+A tensor on the grid of its format packs into integer codes (int8, int16 above 8 bits, int32 above 16) and the scales
+that its blocks share; it unpacks to the identical tensor. On disk, codes of 4 or 6 bits share bytes. A posterior
+sample is one safetensors file: packed weights, buffers as they are, format and recipe as JSON. Files are written to a
+temporary name and renamed, carry a checksum, and are never pickled. What a training run puts into its folder is told
+in `bnn/training/runs.py`.
 """
 
 from __future__ import annotations
@@ -12,23 +13,26 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from qtorch import BlockFloatingPoint, FloatingPoint
 from torch import Tensor, nn
 
 from lpsgld import formats
-from lpsgld.formats import Format
+from lpsgld.formats import AnyFormat, Format, FormatError
+from lpsgld.formats.base import integer_type
 
 _MARK = "lpsgld"  # metadata key that tells our files from foreign ones
-_VERSION = 1
+_VERSION = 2
+_WHOLE = (8, 16, 32)  # bits of codes that are stored as integers; others share bytes
 
 
 class StorageError(RuntimeError):
@@ -38,96 +42,55 @@ class StorageError(RuntimeError):
 # ---- tensors <-> codes -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Packed:
+class Packed(NamedTuple):
     """A tensor in the bits of its format.
 
-    codes: integers of the tensor's shape (float32 where fmt is None). exponents: log2 of the gap of each block, [1]
-    or [size of the block axis], block formats only.
+    fmt: None is full precision. codes: integers of the tensor's shape (float32 in full precision). scales: what the
+    elements of a block share, see `Format.scales`.
     """
 
-    fmt: Format
+    fmt: Format | None
     codes: Tensor
-    exponents: Tensor | None = None
+    scales: tuple[Tensor, ...] = ()
 
 
-def pack(x: Tensor, fmt: Format) -> Packed:
-    """The codes of a float32 tensor that lies on the grid of `fmt`.
+def pack(x: Tensor, fmt: AnyFormat) -> Packed:
+    """The codes of a float32 tensor that lies on the grid of `fmt`; `unpack` returns the identical tensor.
 
-    fixed(W,F): x·2^F. block(W,k): x/Δ and log2 Δ, with the Δ of the block's largest value. float(E,M): the format's
-    own bits (biased exponent, mantissa; a negative x as the complement). `unpack` returns the identical tensor;
-    only fixed and block formats, which have no negative zero, return it as 0.
-
-    Raises StorageError for a value off the grid or out of range, TypeError for another dtype than float32.
+    fixed(W,F): x·2^F. block(W,k): x/Δ, and log2 Δ of each block. Floating formats: the words of hardware (sign,
+    exponent, mantissa). Scaled blocks: these, and the scale of each block. Only fixed and block formats, which have no
+    negative zero, return it as 0. Raises StorageError for a value off the grid or out of range, TypeError for another
+    dtype than float32.
     """
     if x.dtype != torch.float32:
         raise TypeError(f"pack needs a float32 tensor, but was given {x.dtype}")
-    x = x.detach()
+    x, fmt = x.detach(), formats.parse(fmt)
     if fmt is None:
         return Packed(None, x.contiguous().clone())
-    g = formats.grid(fmt, x)
-    units = x / g.gap
-    if not bool(((units == units.round()) & (units >= g.low) & (units <= g.high)).all()):
-        raise StorageError(
-            f"{_first_off_grid(x, units, g)} is not a number of the format {formats.name(fmt)}: "
-            "round the tensor with lpsgld.quantize first"
-        )
-    if isinstance(fmt, FloatingPoint):
-        return Packed(fmt, _float_codes(x, units, fmt).to(integer_type(1 + fmt.exp + fmt.man)))
-    limit = 2.0 ** (fmt.wl - 1)
-    if not bool((units.abs() <= limit).all()):  # only an unclamped format gets here
-        raise StorageError(f"the tensor holds a value beyond the {fmt.wl} bits of {formats.name(fmt)}")
-    codes = units.to(integer_type(fmt.wl))
-    return Packed(fmt, codes, _gap_exponents(g.gap) if isinstance(fmt, BlockFloatingPoint) else None)
+    try:
+        return Packed(fmt, *fmt.encode(x))
+    except FormatError as error:
+        raise StorageError(str(error)) from None
 
 
 def unpack(packed: Packed) -> Tensor:
     """The float32 tensor that was packed."""
-    fmt, codes = packed.fmt, packed.codes
-    if fmt is None:
-        return codes.clone()
-    if isinstance(fmt, FloatingPoint):
-        return _float_values(codes.int(), fmt)
-    if not isinstance(fmt, BlockFloatingPoint):
-        return codes.float() * 2.0**-fmt.fl
-    shape = [1] * codes.dim()
-    if fmt.dim >= 0 and codes.dim():
-        shape[fmt.dim] = packed.exponents.numel()
-    # float64: 2^-149 times a code is exact there whatever the device does with float32 subnormals
-    return torch.ldexp(codes.double(), packed.exponents.int().reshape(shape)).float()
+    fmt, codes, scales = packed
+    return codes.clone() if fmt is None else fmt.decode(codes, scales)
 
 
-def integer_type(bits: int) -> torch.dtype:
-    """The smallest integers that hold codes of so many bits."""
-    return torch.int8 if bits <= 8 else torch.int16 if bits <= 16 else torch.int32
+def squeeze(codes: Tensor, bits: int) -> Tensor:
+    """The lowest bits of each code one after the other: uint8 [ceil(n·bits/8)]."""
+    every = np.unpackbits(codes.flatten().numpy().view(np.uint8).reshape(codes.numel(), -1), axis=1, bitorder="little")
+    return torch.from_numpy(np.packbits(every[:, :bits], bitorder="little"))
 
 
-def _gap_exponents(gap: Tensor) -> Tensor:
-    e = formats.exponent(gap).flatten()
-    return e.to(torch.int8 if e.numel() == 0 or int(e.min()) >= -128 else torch.int16)
-
-
-def _float_codes(x: Tensor, units: Tensor, fmt: FloatingPoint) -> Tensor:
-    lowest = 2 - 2 ** (fmt.exp - 1)
-    e = formats.exponent(x).masked_fill(x == 0, lowest).clamp(min=lowest)
-    # |units| of a normal number holds the hidden bit, which carries into the exponent field: 0 stays for subnormals
-    word = ((e - lowest) << fmt.man) + units.abs().int()
-    return torch.where(torch.signbit(x), -1 - word, word)
-
-
-def _float_values(codes: Tensor, fmt: FloatingPoint) -> Tensor:
-    word = torch.where(codes < 0, -1 - codes, codes)
-    field, mantissa = word >> fmt.man, word & (2**fmt.man - 1)
-    units = mantissa + (field > 0) * 2**fmt.man
-    e = (field - 1).clamp(min=0) + 2 - 2 ** (fmt.exp - 1) - fmt.man
-    size = torch.ldexp(units.double(), e).float()
-    return torch.where(codes < 0, -size, size)
-
-
-def _first_off_grid(x: Tensor, units: Tensor, g: formats.Grid) -> str:
-    bad = ~((units == units.round()) & (units >= g.low) & (units <= g.high))
-    index = tuple(bad.nonzero()[0].tolist())
-    return f"{x[index].item()!r} at index {index}"
+def spread(squeezed: Tensor, bits: int, shape: Sequence[int]) -> Tensor:
+    """The codes of `squeeze`, their higher bits 0: int8, int16 or int32 of that shape."""
+    kind, count = integer_type(bits), math.prod(shape)
+    every = np.unpackbits(squeezed.numpy(), count=count * bits, bitorder="little").reshape(count, bits)
+    padded = np.pad(every, ((0, 0), (0, 8 * kind.itemsize - bits)))
+    return torch.from_numpy(np.packbits(padded, axis=1, bitorder="little").reshape(-1)).view(kind).reshape(tuple(shape))
 
 
 # ---- posterior samples -----------------------------------------------------------------------------------------
@@ -138,39 +101,45 @@ class Sample:
     """A posterior sample read from disk: `state` for `model.load_state_dict`, its weight format, the run's recipe."""
 
     state: dict[str, Tensor]
-    weight: Format
+    weight: Format | None
     recipe: dict[str, Any]
 
 
-def save_sample(path: str | Path, model: nn.Module, weight: Format, recipe: Mapping[str, Any]) -> None:
+def save_sample(path: str | Path, model: nn.Module, weight: AnyFormat, recipe: Mapping[str, Any]) -> None:
     """Write the model's parameters, packed in the format `weight`, and its buffers to one safetensors file.
 
     recipe: anything that JSON can hold; it comes back as `Sample.recipe`. Raises StorageError if a parameter is off
     its grid, or if the file cannot be written.
     """
     tensors = {f"buffer/{name}": buffer.detach() for name, buffer in model.named_buffers()}
+    shapes: dict[str, list[int]] = {}  # of the parameters whose codes share bytes
     for name, parameter in model.named_parameters():
         try:
             packed = pack(parameter, weight)
         except StorageError as error:
             raise StorageError(f"parameter {name}: {error}") from None
-        tensors[f"codes/{name}"] = packed.codes
-        if packed.exponents is not None:
-            tensors[f"exponents/{name}"] = packed.exponents
-    save_tensors(path, "sample", tensors, {"weight": formats.name(weight), "recipe": dict(recipe)})
+        codes = packed.codes
+        if packed.fmt is not None and packed.fmt.bits not in _WHOLE:
+            shapes[name], codes = list(codes.shape), squeeze(codes, packed.fmt.bits)
+        tensors[f"codes/{name}"] = codes
+        tensors |= {f"scales{i}/{name}": scales for i, scales in enumerate(packed.scales)}
+    about = {"weight": formats.name(weight), "recipe": dict(recipe), "shapes": shapes}
+    save_tensors(path, "sample", tensors, about)
 
 
 def load_sample(path: str | Path) -> Sample:
     """The posterior sample in a file of `save_sample`. Raises StorageError for a missing, foreign or damaged file."""
     tensors, meta = load_tensors(path, "sample")
-    weight = formats.parse(meta["weight"])
+    weight, shapes = formats.parse(meta["weight"]), meta["shapes"]
     state = {}
     for key, tensor in tensors.items():
         kind, name = key.split("/", 1)
         if kind == "buffer":
             state[name] = tensor
         elif kind == "codes":
-            state[name] = unpack(Packed(weight, tensor, tensors.get(f"exponents/{name}")))
+            codes = spread(tensor, weight.bits, shapes[name]) if name in shapes else tensor
+            scales = [tensors[k] for k in sorted(tensors) if k.startswith("scales") and k.split("/", 1)[1] == name]
+            state[name] = unpack(Packed(weight, codes, tuple(scales)))
     return Sample(state, weight, meta["recipe"])
 
 

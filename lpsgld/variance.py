@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lpsgld.formats import Format, grid_of_scale, scale
+from lpsgld.formats import AnyFormat, Format, FormatError, Grid, parse
 from lpsgld.pieces import eager_on_cpu, elementwise
 from lpsgld.rounding import less, normal_like, on_grid, uniform_like, working
 
@@ -19,7 +19,9 @@ _REACH = 6.0  # standard deviations of head-room for block and float exponents: 
 
 
 @torch.no_grad()
-def vc_quantize(mu: Tensor, variance: float | Tensor, fmt: Format, generator: torch.Generator | None = None) -> Tensor:
+def vc_quantize(
+    mu: Tensor, variance: float | Tensor, fmt: AnyFormat, generator: torch.Generator | None = None
+) -> Tensor:
     """A random point on the grid of `fmt` with mean μ and variance v, elementwise; μ's shape, dtype and layout.
 
     In units of the gap Δ, with t = μ/Δ, f = t - floor(t), w = v/Δ², ξ standard normal, u1 and u2 uniform:
@@ -33,22 +35,24 @@ def vc_quantize(mu: Tensor, variance: float | Tensor, fmt: Format, generator: to
     range the draw is clipped.
 
     Block and float formats take their exponents from μ and v alone, with head-room for the noise (`formats.grid`), so
-    that it can neither clip nor move the grid.
+    that it can neither clip nor move the grid. (The released code takes them from the noised value.)
 
-    variance: v ≥ 0 in μ's unit squared, a number or a 0-d tensor. `None` for fmt returns μ + √v ξ. Raises FormatError
-    for a format with fewer than 3 bits, ValueError for a negative variance given as a number.
+    variance: v ≥ 0 in μ's unit squared, a number or a 0-d tensor. fmt: as for `quantize`; None returns μ + √v ξ.
+    Raises FormatError for a format with fewer than 3 bits and for nvfp4, whose grid moves with its largest element;
+    ValueError for a negative variance given as a number.
     """
+    fmt = parse(fmt)
     if not isinstance(variance, Tensor) and not variance >= 0:
         raise ValueError(f"the variance is {variance}, but must be a number ≥ 0")
 
-    def drawn(mu: Tensor, scale: Tensor) -> Tensor:
+    def drawn(mu: Tensor, *shared: Tensor) -> Tensor:
         work = working(mu)
         if fmt is None:
             return (work + variance**0.5 * normal_like(work, generator)).to(mu.dtype)
-        g = grid_of_scale(fmt, working(scale), reach=_REACH * variance**0.5)
-        return on_grid(_codes(work / g.gap, _relative_to(variance, g.gap), generator), g).to(mu.dtype)
+        g, w = _local(fmt, work, shared, variance)
+        return on_grid(_codes(work / g.gap, w, generator), g).to(mu.dtype)
 
-    return elementwise(drawn, mu, scale(fmt, mu))
+    return elementwise(drawn, mu, *(() if fmt is None else fmt.shared(mu)))
 
 
 class Branches(NamedTuple):
@@ -68,15 +72,18 @@ BRANCHES = ("spline", "correction", "floor")
 
 
 @torch.no_grad()
-def branches(mu: Tensor, variance: float | Tensor, fmt: Format) -> Branches:
+def branches(mu: Tensor, variance: float | Tensor, fmt: AnyFormat) -> Branches:
     """The branch of `vc_quantize(mu, variance, fmt)` that each element takes; all of μ's shape.
 
     On the border of two branches, where they are the same law, the first counts. Raises what `vc_quantize` raises, and
     FormatError for full precision, which has no branches.
     """
+    fmt = parse(fmt)
+    if fmt is None:
+        raise FormatError("full precision has no branches: noise of any variance is added as it is")
     work = working(mu)
-    g = grid_of_scale(fmt, working(scale(fmt, mu)), reach=_REACH * variance**0.5)
-    w = torch.as_tensor(_relative_to(variance, g.gap), dtype=work.dtype, device=work.device).expand_as(work)
+    g, w = _local(fmt, work, fmt.shared(mu), variance)
+    w = torch.as_tensor(w, dtype=work.dtype, device=work.device).expand_as(work)
     t = work / g.gap
     f = t - t.floor()
     unavoidable = f * (1 - f)
@@ -86,10 +93,14 @@ def branches(mu: Tensor, variance: float | Tensor, fmt: Format) -> Branches:
     return Branches(branch, 4 * w, reached * g.gap * g.gap)
 
 
-def _relative_to(variance: float | Tensor, gap: float | Tensor) -> float | Tensor:
-    if isinstance(gap, Tensor):  # number / tensor would multiply by 1/Δ, which overflows for the smallest gaps
-        variance = torch.as_tensor(variance, dtype=gap.dtype)
-    return variance / gap / gap
+def _local(
+    fmt: Format, mu: Tensor, shared: tuple[Tensor, ...], variance: float | Tensor
+) -> tuple[Grid, float | Tensor]:
+    """The uniform grid around μ, wide enough for the noise, and w = v/Δ²."""
+    g = fmt.grid(mu, *map(working, shared), reach=_REACH * variance**0.5)
+    if isinstance(g.gap, Tensor):  # number / tensor would multiply by 1/Δ, which overflows for the smallest gaps
+        variance = torch.as_tensor(variance, dtype=g.gap.dtype)
+    return g, variance / g.gap / g.gap
 
 
 def _codes(t: Tensor, w: float | Tensor, generator: torch.Generator | None) -> Tensor:

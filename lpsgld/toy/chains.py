@@ -1,13 +1,14 @@
-"""Many chains at once on a toy target, through the same `sgld.update` that trains a network."""
+"""Many chains at once on a toy target, through the same `sgld.step` that trains a network."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from lpsgld.formats import Format
+from lpsgld.formats import AnyFormat
 from lpsgld.rounding import quantize
-from lpsgld.samplers.sgld import Accumulator, update
+from lpsgld.samplers import sgld
+from lpsgld.samplers.accumulators import Accumulator
 from lpsgld.toy.targets import Target
 from lpsgld.toy.targets.planar import PlanarTarget
 
@@ -16,15 +17,15 @@ def step(
     theta: Tensor,
     target: Target | PlanarTarget,
     alpha: float,
-    weight: Format,
+    weight: AnyFormat,
     accumulator: Accumulator,
     *,
-    grad: Format = None,
+    grad: AnyFormat = None,
     gradient_noise: float = 0.0,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """One step of every chain: θ' = update(θ, α Q_G(∇U(Q_W(θ)) + noise), 2αT). Returns a new tensor.
+    """One step of every chain: `sgld.step` with the slope ∇U(Q_W(θ)) + noise. Returns a new tensor.
 
     θ: any shape for a target on the line, [..., 2] in the plane. temperature: T, 1 for sampling and 0 for SGD.
     Q_W before the gradient is the full-precision accumulator's (SGLDLP-F); the other two are on the grid already.
@@ -33,8 +34,7 @@ def step(
     slope = target.gradient(seen)
     if gradient_noise:
         slope = slope + gradient_noise * torch.empty_like(slope).normal_(generator=generator)
-    drift = alpha * quantize(slope, grad, generator=generator)
-    return update(theta, drift, 2 * alpha * temperature, weight, accumulator, generator)
+    return sgld.step(theta, slope, alpha, weight, accumulator, temperature=temperature, grad=grad, generator=generator)
 
 
 def run(
@@ -42,11 +42,11 @@ def run(
     steps: int,
     target: Target | PlanarTarget,
     alpha: float,
-    weight: Format,
+    weight: AnyFormat,
     accumulator: Accumulator,
     *,
     keep_every: int = 1,
-    grad: Format = None,
+    grad: AnyFormat = None,
     gradient_noise: float = 0.0,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,

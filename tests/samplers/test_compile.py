@@ -9,7 +9,7 @@ from qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
 from scipy import stats
 
 from lpsgld import Quantizer, formats, quantize, vc_quantize
-from lpsgld.samplers.sgld import update
+from lpsgld.samplers.accumulators import accumulate
 from tests.checks import FALSE_ALARM, assert_mean
 
 compiler = next(filter(None, map(shutil.which, ("g++", "clang++"))), None)
@@ -112,7 +112,7 @@ def test_q_vc_has_mean_and_variance(fmt, ratio, as_tensor):
 @pytest.mark.parametrize("accumulator", ["full", "naive", "vc"])
 def test_update_with_a_step_size_that_changes_does_not_compile_again(accumulator):
     """A variance given as a tensor is data, not part of the program."""
-    step = compiled(lambda theta, v: update(theta, 0.1 * theta, v, BLOCK, accumulator))
+    step = compiled(lambda theta, v: accumulate(0.9 * theta, v, BLOCK, accumulator))
     theta = torch.ones(4, 100_000)
     with torch.compiler.set_stance("default"):
         first = step(theta, torch.tensor(1e-4))

@@ -6,9 +6,9 @@ import pytest
 import torch
 from qtorch import BlockFloatingPoint, FixedPoint
 
-from lpsgld import SGLD, NonFiniteGradient, quantize
+from lpsgld import SGLD, NonFiniteGradient, formats, quantize
 from lpsgld.bnn.training.schedules import constant, cyclical, decay
-from lpsgld.samplers.sgld import update
+from lpsgld.samplers.accumulators import accumulate
 from tests.checks import assert_mean
 
 W = FixedPoint(8, 6)
@@ -189,7 +189,9 @@ def test_unnamed_parameters_are_counted():
         ({"temperature": -1.0}, "temperature is -1.0"),
         ({"weight_decay": math.inf}, "weight_decay is inf"),
         ({"accumulator": "VC"}, '\'VC\'.*"full", "naive", "vc"'),
-        ({"weight": "fixed(8,3)"}, "parse|qtorch|use"),
+        ({"weight": "fixd(8,3)"}, 'Did you mean "fixed'),
+        ({"weight": "nvfp4", "accumulator": "vc"}, "no variance-corrected rounding.*no power of two"),
+        ({"weight": "block(2,0)", "accumulator": "vc"}, "too few codes for variance-corrected rounding"),
     ],
 )
 def test_arguments_that_make_no_sense(arguments, says):
@@ -199,7 +201,7 @@ def test_arguments_that_make_no_sense(arguments, says):
 
 def test_update_refuses_an_unknown_accumulator():
     with pytest.raises(ValueError, match="low"):
-        update(torch.zeros(2), torch.zeros(2), 0.1, W, "low")
+        accumulate(torch.zeros(2), 0.1, W, "low")
 
 
 # ---- schedules -------------------------------------------------------------------------------------------------------
@@ -225,3 +227,30 @@ def test_schedules_that_make_no_sense():
     for call in (lambda: cyclical(0), lambda: cyclical(2.5), lambda: decay(0.9, 0.5), lambda: decay(final=0.0)):
         with pytest.raises(ValueError, match="cyclical|decay"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("group", "says"),
+    [
+        ({"wieght": "fixed(8,3)"}, "no 'wieght'.*Did you mean 'weight'"),
+        ({"weight": "fixd(8,3)"}, "Did you mean"),
+        ({"weight": "nvfp4", "accumulator": "vc"}, "no power of two"),
+        ({"temperature": -1.0}, "temperature is -1.0"),
+    ],
+)
+def test_a_group_that_makes_no_sense_changes_nothing(group, says):
+    first, second = parameter(10), parameter(10, seed=1)
+    optimizer = SGLD([first], 0.1, num_data=10)
+    before = second.detach().clone()
+    with pytest.raises(ValueError, match=says):
+        optimizer.add_param_group({"params": [second]} | group)
+    assert torch.equal(second, before) and len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize("weight", ["block(8,0)", formats.parse("block(8,0)"), BlockFloatingPoint(8, 0)])
+def test_groups_take_a_format_in_each_of_its_three_forms(weight):
+    p, q = parameter(4, 5), parameter(4, 5, seed=1)
+    before = q.detach().clone()
+    optimizer = SGLD([{"params": [p]}, {"params": [q], "weight": weight}], 0.1, num_data=10, accumulator="naive")
+    assert optimizer.param_groups[1]["weight"] == "block(8,0)" and optimizer.param_groups[0]["weight"] == "full"
+    assert torch.equal(q, quantize(q.detach(), "block(8,0)", "nearest")) and not torch.equal(q, before)

@@ -8,7 +8,7 @@ from torch import nn
 
 from lpsgld import SGLD, formats, quantize
 from lpsgld.bnn.network import models
-from lpsgld.samplers import sgld
+from lpsgld.samplers import optimizer
 from lpsgld.samplers.stacks import Stacks
 from tests.checks import assert_mean
 
@@ -18,7 +18,7 @@ BLOCK = formats.parse("block(8,0)")
 @pytest.fixture
 def stacked(monkeypatch):
     """An optimizer that steps in stacks on the CPU, without the compiler."""
-    monkeypatch.setattr(sgld, "_fused", lambda device: sgld._step_stacks)
+    monkeypatch.setattr(optimizer, "_fused", lambda step, device: step)
     return lambda params, **options: SGLD(params, **(dict(lr=0.5, num_data=100, compile=True) | options))
 
 

@@ -17,15 +17,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
-from qtorch import BlockFloatingPoint, FloatingPoint
 from torch import Tensor, nn
 
 from lpsgld import formats
 from lpsgld.bnn.devices import seeded
 from lpsgld.bnn.training.recipes import Recipe
-from lpsgld.formats import Format
+from lpsgld.formats import AnyFormat, Format
 from lpsgld.rounding import Quantizer
-from lpsgld.storage import integer_type
 
 CIFAR = ((3, 32, 32), 10)  # image shape and classes
 _WIDTHS, _BATCHES = (4, 8, 12), (2, 3)  # small networks that tell how counts grow
@@ -54,7 +52,7 @@ def memory(
     """The bytes of training by that recipe: one batch, one network, and `recipe.samples` posterior samples.
 
     simulated: as this library holds them, every number in a float32 tensor, samples packed. Otherwise as hardware
-    could: each number in the bits of its format (8, 16 or 32, as in `storage`), one exponent a block, and of a ReLU
+    could: each number in the bits of its format, one scale a block, and of a ReLU
     only the sign; what the recipe leaves in full precision (shortcuts, statistics) stays in float32.
     """
     shapes, buffers = _shapes(recipe.model, recipe.width, image_shape, classes)
@@ -72,19 +70,13 @@ def memory(
     )
 
 
-def tensor_bytes(shape: Sequence[int], fmt: Format) -> int:
-    """Bytes of a tensor in that format, as `storage.pack` makes them: codes, and one exponent a block."""
-    count = math.prod(shape)
-    if fmt is None:
-        return 4 * count
-    bits = 1 + fmt.exp + fmt.man if isinstance(fmt, FloatingPoint) else fmt.wl
-    exponents = 0
-    if isinstance(fmt, BlockFloatingPoint):
-        exponents = shape[fmt.dim] if fmt.dim >= 0 and len(shape) else 1
-    return integer_type(bits).itemsize * count + exponents
+def tensor_bytes(shape: Sequence[int], fmt: AnyFormat) -> int:
+    """Bytes of a tensor in that format, as `storage` keeps it: codes, and the scales of its blocks."""
+    fmt = formats.parse(fmt)
+    return 4 * math.prod(shape) if fmt is None else fmt.nbytes(shape)
 
 
-def total_bytes(shapes: Sequence[Sequence[int]], fmt: Format) -> int:
+def total_bytes(shapes: Sequence[Sequence[int]], fmt: AnyFormat) -> int:
     """Bytes of several tensors in that format."""
     return sum(tensor_bytes(shape, fmt) for shape in shapes)
 
@@ -99,7 +91,7 @@ def kept_for_backward(model: nn.Module, images: Tensor, labels: Tensor) -> tuple
     needs: tensors that a `Quantizer` has rounded in their format, one bit for each element of a ReLU's result).
     On the meta device nothing is computed, and shapes are enough.
     """
-    rounded: list[tuple[Tensor, Format]] = []  # keeps them alive, so that no other tensor takes their place
+    rounded: list[tuple[Tensor, Format | None]] = []  # keeps them alive, so that no other tensor takes their place
     quantizers = [m for m in model.modules() if isinstance(m, Quantizer) and m.activation is not None]
     hooks = [
         q.register_forward_hook(lambda module, _, out: rounded.append((out.detach(), module.activation)))

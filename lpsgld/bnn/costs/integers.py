@@ -10,10 +10,8 @@ from __future__ import annotations
 from functools import cache
 
 import torch
-from qtorch import BlockFloatingPoint, FixedPoint
 from torch import Tensor
 
-from lpsgld import formats
 from lpsgld.formats import FormatError
 from lpsgld.storage import Packed
 
@@ -62,13 +60,6 @@ def linear(x: Packed, weight: Packed) -> Tensor:
 
 
 def _row_exponents(packed: Packed) -> Tensor:
-    """log2 of the gap of each row, int32 [rows]."""
-    fmt, codes = packed.fmt, packed.codes
-    if codes.dtype == torch.int8 and isinstance(fmt, FixedPoint):
-        return torch.full((len(codes),), -fmt.fl, dtype=torch.int32, device=codes.device)
-    if codes.dtype == torch.int8 and isinstance(fmt, BlockFloatingPoint) and fmt.dim <= 0:
-        return packed.exponents.int().expand(len(codes))
-    raise FormatError(
-        f"{formats.name(fmt)} has no 8-bit codes with one gap a row: "
-        "use fixed(W,F), block(W,0) or block(W,-1) with W ≤ 8"
-    )
+    if packed.fmt is None:
+        raise FormatError("full precision has no 8-bit codes with one gap a row: use fixed(W,F) or block(W,0)")
+    return packed.fmt.row_exponents(packed.codes, packed.scales)

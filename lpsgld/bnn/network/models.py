@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lpsgld.formats import Format
+from lpsgld.formats import AnyFormat
 from lpsgld.rounding import Quantizer, Rounding
 
 _STAGES = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
@@ -23,8 +23,8 @@ class Sites(NamedTuple):
     precision on its way into a convolution or a linear layer (the image, the pooled features), and the
     convolution on a shortcut."""
 
-    activation: Format = None
-    error: Format = None
+    activation: AnyFormat = None
+    error: AnyFormat = None
     rounding: Rounding = "stochastic"
     inputs: bool = False
 
@@ -41,8 +41,8 @@ def build(
     classes: int,
     *,
     width: int = 64,
-    activation: Format = None,
-    error: Format = None,
+    activation: AnyFormat = None,
+    error: AnyFormat = None,
     rounding: Rounding = "stochastic",
     inputs: bool = False,
 ) -> nn.Module:

@@ -28,7 +28,8 @@ from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.devices import pick_device, provenance, seeded
 from lpsgld.bnn.network import models
 from lpsgld.bnn.training import runs
-from lpsgld.samplers.sgld import SGLD, Accumulator
+from lpsgld.samplers.accumulators import Accumulator
+from lpsgld.samplers.sgld import SGLD
 from lpsgld.storage import write_atomically
 
 SAMPLERS = ("sgd", "sgld")

@@ -29,7 +29,6 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 import torch
-from qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
 
 from lpsgld import formats
 from lpsgld.bnn.training.recipes import Recipe
@@ -96,18 +95,15 @@ def tf32(choice: Choice, recipe: Recipe, device: torch.device) -> Decision:
         return Decision(False, "full float32 products: TF32 is CUDA's")
     if choice != "auto":
         return Decision(choice, f"{'TF32' if choice else 'full float32'} products, as asked")
-    if all(significant_bits(formats.parse(f)) <= _TF32_BITS for f in (recipe.weight, recipe.activation, recipe.error)):
+    if all(significant_bits(f) <= _TF32_BITS for f in (recipe.weight, recipe.activation, recipe.error)):
         return Decision(True, "TF32 products, exact for 8-bit operands")
     return Decision(False, "full float32 products: weights, activations or errors have too many bits for TF32")
 
 
-def significant_bits(fmt: formats.Format) -> int:
-    """The bits that hold every code of a format, its sign and its power of two aside."""
-    if isinstance(fmt, FixedPoint):
-        return fmt.wl - 1 if fmt.clamp else 24
-    if isinstance(fmt, BlockFloatingPoint):
-        return fmt.wl - 1
-    return fmt.man + 1 if isinstance(fmt, FloatingPoint) else 24
+def significant_bits(fmt: formats.AnyFormat) -> int:
+    """The bits that hold every code of a format, its sign and its power of two aside; 24 in full precision."""
+    fmt = formats.parse(fmt)
+    return 24 if fmt is None else fmt.significant_bits
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from lpsgld.bnn.training.compiling import Choice
 from lpsgld.bnn.training.recipes import Recipe
 from lpsgld.bnn.training.runs import Run, RunError
 from lpsgld.bnn.training.stepping import Stepper
-from lpsgld.samplers.sgld import NonFiniteGradient
+from lpsgld.samplers.optimizer import NonFiniteGradient
 from lpsgld.storage import load_tensors, save_sample, save_tensors
 
 _REFRESH = 0.5  # seconds between two readings of the running loss

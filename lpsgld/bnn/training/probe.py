@@ -17,11 +17,12 @@ from lpsgld import formats, variance
 from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.devices import pick_device, seeded
 from lpsgld.bnn.training.runs import Run
-from lpsgld.formats import Format
+from lpsgld.formats import AnyFormat
 from lpsgld.rounding import Quantizer, quantize
-from lpsgld.samplers.sgld import SGLD
+from lpsgld.samplers.sgld import SGLD, proposal
 from lpsgld.storage import load_sample
 
+_DECIDING = ("temperature", "num_data", "weight_decay")  # settings of a group that decide where a step leads
 _BINS = 255  # as many as an 8-bit block format has codes
 
 
@@ -40,12 +41,11 @@ def branch_shares(optimizer: SGLD, names: dict[Tensor, str]) -> dict[str, Tensor
     found_in = {}
     for group in optimizer.param_groups:
         weight, grad = formats.parse(group["weight"]), formats.parse(group["grad"])
-        v = 2 * group["lr"] * group["temperature"] / group["num_data"]
         for p in group["params"]:
             if weight is None or p not in names or p.grad is None:
                 continue
             slope = quantize(p.grad, grad)
-            mean = p - group["lr"] * (slope + group["weight_decay"] * p)
+            mean, v = proposal(p, slope, group["lr"], **{name: group[name] for name in _DECIDING})
             found = variance.branches(mean, v, weight)
             shares = [(found.branch == branch).float().mean() for branch in range(3)]
             found_in[names[p]] = torch.stack([*shares, (slope == 0).float().mean(), found.ratio.median()])
@@ -81,9 +81,9 @@ class Histogram:
     clipped: float
 
 
-def histogram(x: Tensor, fmt: Format) -> Histogram:
+def histogram(x: Tensor, fmt: AnyFormat) -> Histogram:
     """Which codes of `fmt` the values of x are; x lies on the grid already. More than 255 codes share their bins."""
-    x = x.detach()
+    x, fmt = x.detach(), formats.parse(fmt)
     if fmt is None:
         units, low, high = x / x.abs().max().clamp(min=torch.finfo(x.dtype).tiny), -1.0, 1.0
         edges = torch.linspace(low, high, _BINS + 1, dtype=torch.float64)

@@ -24,7 +24,7 @@ from lpsgld.bnn.data import datasets
 from lpsgld.bnn.network import models
 from lpsgld.bnn.training import schedules
 from lpsgld.bnn.training.schedules import Schedule
-from lpsgld.samplers.sgld import Accumulator
+from lpsgld.samplers.accumulators import Accumulator
 
 
 class RecipeError(ValueError):
@@ -46,7 +46,7 @@ class Recipe:
     weight, grad, activation, error
                   number formats: "full", "fixed(8,8)", "block(8,0)", "float(4,3)"
     all_inputs    round also what the paper leaves in full precision (see `models.Sites.inputs`)
-    accumulator   "full", "naive" or "vc" (see `lpsgld.samplers.sgld.update`)
+    accumulator   "full", "naive" or "vc" (see `lpsgld.samplers.accumulators`)
     schedule      "constant", "decay" or "cyclical"
     cycles        number of cosine cycles, 1 unless the schedule is cyclical
     samples       posterior samples kept: one after each of the last epochs (of each cycle)
@@ -253,7 +253,7 @@ def _truth(text: str) -> bool:
 
 def _format_name(field: str, text: str) -> str:
     try:
-        return formats.name(formats.parse(text))
+        return formats.name(text)
     except formats.FormatError as error:
         raise RecipeError(f"{field}: {error}") from None
 

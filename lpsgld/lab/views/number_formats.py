@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from qtorch import BlockFloatingPoint, FloatingPoint
 from torch import Tensor
 
 from lpsgld import formats
@@ -27,14 +26,7 @@ _SIZES = 2.0 ** np.linspace(-16, 12, 2000)
 
 def numbers(fmt: Format, largest: float = 1.0) -> np.ndarray:
     """Every number that the format holds, sorted, float64. `largest`: the largest size in the block, block formats."""
-    if isinstance(fmt, FloatingPoint):
-        bottom, top = 2 - 2 ** (fmt.exp - 1), 2 ** (fmt.exp - 1)
-        fractions = np.arange(2**fmt.man) * 2.0**-fmt.man
-        normal = np.concatenate([(1 + fractions) * 2.0**e for e in range(bottom, top + 1)])
-        positive = np.concatenate([fractions[1:] * 2.0**bottom, normal])
-        return np.concatenate([-positive[::-1], [0.0], positive])
-    g = formats.grid(fmt, torch.tensor([largest]))
-    return np.arange(g.low, g.high + 1) * float(g.gap)
+    return fmt.values(largest).double().numpy()
 
 
 def worst_error(fmt: Format, sizes: np.ndarray, largest: float = 1.0) -> np.ndarray:
@@ -42,8 +34,7 @@ def worst_error(fmt: Format, sizes: np.ndarray, largest: float = 1.0) -> np.ndar
 
     Half a gap over x, and 1 - top/x beyond the largest number, `top`; never above 1, since 0 is always there.
     """
-    x = torch.tensor([largest]) if isinstance(fmt, BlockFloatingPoint) else torch.tensor(sizes, dtype=torch.float32)
-    g = formats.grid(fmt, x)
+    g = fmt.grid(torch.tensor(sizes, dtype=torch.float32), *fmt.shared(torch.tensor([largest])))
     gap, top = (np.broadcast_to(np.asarray(value, float), sizes.shape) for value in (g.gap, g.high * g.gap))
     return np.where(sizes > top, np.maximum(1 - top / sizes, gap / 2 / sizes), np.minimum(gap / 2 / sizes, 1.0))
 

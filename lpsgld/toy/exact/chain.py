@@ -14,12 +14,11 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from qtorch import FixedPoint
 from scipy.special import ndtr
 
 from lpsgld import formats
-from lpsgld.formats import Format, FormatError
-from lpsgld.samplers.sgld import Accumulator, require_accumulator
+from lpsgld.formats import AnyFormat, Format, FormatError
+from lpsgld.samplers.accumulators import Accumulator, require_accumulator
 from lpsgld.toy.exact import refined
 from lpsgld.toy.exact.laws import Law, left_eigenvector, nearest
 from lpsgld.toy.exact.outcomes import TAIL, compressed, gradient_outcomes, grid_codes, phi, ramp, spread_gaussian
@@ -31,10 +30,10 @@ __all__ = ["Law", "stationary", "transition"]
 def stationary(
     target: Target,
     alpha: float,
-    fmt: Format,
+    fmt: AnyFormat,
     accumulator: Accumulator,
     gradient_noise: float = 0.0,
-    grad: Format = None,
+    grad: AnyFormat = None,
     temperature: float = 1.0,
 ) -> Law:
     """The law to which low-precision SGLD converges, whatever its start.
@@ -51,6 +50,7 @@ def stationary(
     no sense, and for SGD without noise where its law has no density or depends on the start.
     """
     require_accumulator(accumulator)
+    fmt, grad = formats.parse(fmt), formats.parse(grad)
     _check(alpha, gradient_noise, fmt, grad, temperature, fmt_needed=accumulator != "full")
     if accumulator == "full":
         return refined.stationary(target, alpha, fmt, gradient_noise, grad, temperature)
@@ -61,13 +61,14 @@ def stationary(
 def transition(
     target: Target,
     alpha: float,
-    fmt: FixedPoint,
+    fmt: AnyFormat,
     accumulator: Accumulator,
     gradient_noise: float = 0.0,
-    grad: Format = None,
+    grad: AnyFormat = None,
     temperature: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The grid of fmt [n] and the matrix [n, n] whose row i is the law of one step from point i ("naive" or "vc")."""
+    fmt, grad = formats.parse(fmt), formats.parse(grad)
     _check(alpha, gradient_noise, fmt, grad, temperature)
     if accumulator not in ("naive", "vc"):
         raise ValueError(f'the accumulator is {accumulator!r}, but only "naive" and "vc" chains live on a grid')
@@ -142,7 +143,14 @@ def _correction_survival(d, w):
 # ---- arguments ---------------------------------------------------------------------------------------------------
 
 
-def _check(alpha: float, noise: float, fmt: Format, grad: Format, temperature: float, fmt_needed: bool = True) -> None:
+def _check(
+    alpha: float,
+    noise: float,
+    fmt: Format | None,
+    grad: Format | None,
+    temperature: float,
+    fmt_needed: bool = True,
+) -> None:
     if not (alpha > 0 and math.isfinite(alpha)):
         raise ValueError(f"the step size alpha is {alpha}, but must be a finite number > 0")
     if not (noise >= 0 and math.isfinite(noise)):
@@ -150,8 +158,7 @@ def _check(alpha: float, noise: float, fmt: Format, grad: Format, temperature: f
     if not (temperature >= 0 and math.isfinite(temperature)):
         raise ValueError(f"the temperature is {temperature}, but must be a finite number ≥ 0")
     for what, given, needed in (("weight", fmt, fmt_needed), ("gradient", grad, False)):
-        fixed = isinstance(given, FixedPoint) and given.clamp
-        if not fixed and (needed or given is not None):
+        if needed if given is None else given.uniform is None:
             raise FormatError(
                 f"the {what} format is {formats.name(given)}, but exact laws need a clamped fixed-point format, "
                 'such as "fixed(8,3)", whose states can be counted'

@@ -6,10 +6,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from qtorch import FixedPoint
 from scipy.special import ndtr
 
-from lpsgld import formats
 from lpsgld.formats import Format
 
 TAIL = 8.5  # standard deviations: a Gaussian has 2e-17 beyond, below float64's resolution
@@ -24,9 +22,9 @@ class Outcomes(NamedTuple):
     gaussian_std: float
 
 
-def grid_codes(fmt: FixedPoint) -> tuple[float, np.ndarray]:
+def grid_codes(fmt: Format) -> tuple[float, np.ndarray]:
     """The gap of a fixed-point format and all of its codes."""
-    g = formats.grid(fmt, None)
+    g = fmt.uniform
     return g.gap, np.arange(g.low, g.high + 1)
 
 
@@ -43,7 +41,7 @@ def phi(z):
     return np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
 
 
-def gradient_outcomes(slopes: np.ndarray, noise: float, grad: Format) -> Outcomes:
+def gradient_outcomes(slopes: np.ndarray, noise: float, grad: Format | None) -> Outcomes:
     """Q_G(slope + noise·ξ) at each of these slopes [n]; a Gaussian part is left only where nothing is rounded."""
     if grad is None:
         return Outcomes(slopes[:, None], np.ones((len(slopes), 1)), noise)

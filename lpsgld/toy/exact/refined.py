@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from lpsgld import formats
-from lpsgld.formats import Format
+from lpsgld.formats import AnyFormat, Format
 from lpsgld.toy.exact.laws import Law, nearest, null_vector
 from lpsgld.toy.exact.outcomes import TAIL, Outcomes, compressed, gradient_outcomes, grid_codes, phi
 from lpsgld.toy.targets import Target
@@ -21,14 +21,16 @@ _NEGLIGIBLE = 37.0  # energies above the mode: e^-37 is below float64's resoluti
 _MOST_POINTS = 400_000  # on each side, before anything of that size is allocated
 
 
-def stationary(target: Target, alpha: float, fmt: Format, noise: float, grad: Format, temperature: float = 1.0) -> Law:
+def stationary(
+    target: Target, alpha: float, fmt: AnyFormat, noise: float, grad: AnyFormat, temperature: float = 1.0
+) -> Law:
     """The stationary law of the full-precision accumulator; probabilities are the density times the spacing."""
     points, _, law = _chain(target, alpha, fmt, noise, grad, temperature)
     return Law(points, law)
 
 
 def transition(
-    target: Target, alpha: float, fmt: Format, noise: float = 0.0, grad: Format = None, temperature: float = 1.0
+    target: Target, alpha: float, fmt: AnyFormat, noise: float = 0.0, grad: AnyFormat = None, temperature: float = 1.0
 ) -> tuple[np.ndarray, sparse.csr_array]:
     """The refined points [n] and the sparse matrix [n, n] whose row i is the law of one step from point i."""
     points, rows, _ = _chain(target, alpha, fmt, noise, grad, temperature)
@@ -38,6 +40,7 @@ def transition(
 
 def _chain(target, alpha, fmt, noise, grad, temperature) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points as far as the law reaches [n], the kernel around each of them [n, 2 band + 1], and the law [n]."""
+    fmt, grad = formats.parse(fmt), formats.parse(grad)
     enough = _NEGLIGIBLE
     while True:
         points, rows = _kernel(target, alpha, fmt, noise, grad, temperature, enough)
@@ -57,7 +60,8 @@ def _kernel(target, alpha, fmt, noise, grad, temperature, enough) -> tuple[np.nd
     s = math.sqrt(smooth)
     spacing = s / 3
     if fmt is not None:
-        spacing = 2.0**-fmt.fl / _pieces(2.0**-fmt.fl, spacing, alpha / target.std**2, smooth)
+        gap = fmt.uniform.gap
+        spacing = gap / _pieces(gap, spacing, alpha / target.std**2, smooth)
     points = _support(target, fmt, spacing, enough * smooth / (2 * alpha))
     n = len(points)
     outcomes = compressed(_outcomes(target, points, fmt, noise, grad), smooth_below=s / alpha)

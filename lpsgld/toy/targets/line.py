@@ -13,11 +13,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from qtorch import FixedPoint
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from lpsgld import formats
+from lpsgld.formats import AnyFormat
 
 
 class Curvature(NamedTuple):
@@ -275,12 +275,12 @@ class SeenThrough(Quadrature):
     """
 
     target: Target
-    fmt: FixedPoint
+    fmt: AnyFormat
 
     @cached_property
     def _knots(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Grid points, the gradients there, and the energies: each piece of the energy is a parabola."""
-        g = formats.grid(self.fmt, None)
+        g = formats.parse(self.fmt).uniform
         points = np.arange(g.low, g.high + 1) * g.gap
         slopes = self.target.gradient(points)
         return points, slopes, np.append(0.0, np.cumsum((slopes[1:] + slopes[:-1]) / 2 * g.gap))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from lpsgld import formats, quantize
 from lpsgld.bnn.costs import footprint
 from lpsgld.bnn.training.recipes import RECIPES, Recipe
-from lpsgld.storage import pack
+from lpsgld.storage import pack, squeeze
 
 EIGHT = RECIPES["train_bfp"]
 FULL = Recipe()
@@ -17,14 +17,17 @@ FULL = Recipe()
 
 @pytest.mark.parametrize(
     "text",
-    ["full", "fixed(8,3)", "fixed(12,4)", "fixed(20,4)", "block(8,0)", "block(8,-1)", "block(8,1)", "float(4,3)"],
+    [
+        *("full", "fixed(8,3)", "fixed(12,4)", "fixed(20,4)", "block(8,0)", "block(8,-1)", "block(8,1)", "float(4,3)"),
+        *("e4m3", "bfloat16", "mxfp8(e5m2)", "mxfp6(e2m3,block=2)", "mxfp4", "mxfp4(block=4,axis=0)", "nvfp4"),
+    ],
 )
 @pytest.mark.parametrize("shape", [(6, 5, 3, 3), (7, 4)])
 def test_a_tensor_takes_the_bytes_of_its_packed_codes(text, shape):
     fmt = formats.parse(text)
     packed = pack(quantize(torch.randn(shape), fmt), fmt)
-    exponents = 0 if packed.exponents is None else packed.exponents.nbytes
-    assert footprint.tensor_bytes(shape, fmt) == packed.codes.nbytes + exponents
+    codes = packed.codes if fmt is None else squeeze(packed.codes, fmt.bits)
+    assert footprint.tensor_bytes(shape, fmt) == codes.nbytes + sum(scales.nbytes for scales in packed.scales)
 
 
 @pytest.mark.parametrize("model", ["resnet18", "mlp", "logistic"])

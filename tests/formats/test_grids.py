@@ -6,6 +6,9 @@ from qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
 
 from lpsgld import formats, quantize, vc_quantize
 from lpsgld.formats import FormatError
+from lpsgld.formats.block import Block
+from lpsgld.formats.fixed import Fixed
+from lpsgld.formats.floating import Float
 
 
 @pytest.mark.parametrize(
@@ -39,7 +42,7 @@ def test_spaces_do_not_matter():
         ("fixed(25,3)", "is 25"),
         ("block(1,0)", "word length W is 1, but must be from 2"),
         ("block(8,-2)", "block axis DIM is -2"),
-        ("block(8,0,symmetric)", "only fixed formats"),
+        ("block(8,0,symmetric)", "use fixed(W,F)"),
         ("float(9,3)", "exponent bits E is 9"),
         ("float(4,0)", "mantissa bits M is 0"),
         ("int8", "is not a number format: use"),
@@ -48,7 +51,12 @@ def test_spaces_do_not_matter():
         ("full(8,3)", "is not a number format"),
         ("fixed(8,3", "is not a number format"),
         (8, "is not a number format"),
-        (None, "is not a number format"),
+        ("fixd(8,3)", 'Did you mean "fixed(8,3)"?'),
+        ("mxpf4", 'Did you mean "mxfp4"?'),
+        ("mxfp8", "is not a number format"),
+        ("mxfp4(block=24)", "block length is 24, but must be a power of two"),
+        ("nvfp4(block=x)", "'x' is not a whole number"),
+        ("mxfp4(32)", "is not a number format"),
     ],
 )
 def test_nonsense_is_refused_with_what_is_allowed(text, says):
@@ -57,11 +65,28 @@ def test_nonsense_is_refused_with_what_is_allowed(text, says):
     assert says in str(error.value) and repr(text) in str(error.value)
 
 
-def test_a_string_is_no_format():
-    with pytest.raises(FormatError, match="parse"):
-        quantize(torch.ones(3), "fixed(8,3)")
-    with pytest.raises(FormatError, match="use"):
-        formats.name("fixed(8,3)")
+@pytest.mark.parametrize(
+    ("descriptor", "name"),
+    [
+        (FixedPoint(8, 3), "fixed(8,3)"),
+        (FixedPoint(8, 3, clamp=False, symmetric=True), "fixed(8,3,symmetric,unclamped)"),
+        (BlockFloatingPoint(8, 0), "block(8,0)"),
+        (FloatingPoint(4, 3), "float(4,3)"),
+    ],
+)
+def test_a_format_is_said_in_three_ways(descriptor, name):
+    fmt = formats.parse(name)
+    assert formats.parse(descriptor) == fmt == formats.parse(fmt) and formats.name(descriptor) == name
+    x = torch.randn(6, 5)
+    ways = [quantize(x, way, "nearest") for way in (name, fmt, descriptor)]
+    assert all(torch.equal(way, ways[0]) for way in ways)
+    with pytest.raises(AttributeError):
+        fmt.wl = 9  # frozen
+
+
+def test_a_descriptor_that_cannot_be_simulated_is_refused():
+    with pytest.raises(FormatError, match="word length W is 32, but must be from 1 to 24"):
+        quantize(torch.ones(3), FixedPoint(32, 16))
 
 
 @pytest.mark.parametrize("call", [quantize, lambda x, fmt: vc_quantize(x, 0.1, fmt)])
@@ -71,20 +96,20 @@ def test_a_block_axis_that_the_tensor_lacks(call):
 
 
 def test_fixed_grid():
-    g = formats.grid(FixedPoint(8, 3), torch.ones(1))
+    g = formats.grid(Fixed(8, 3), torch.ones(1))
     assert (g.gap, g.low * g.gap, g.high * g.gap) == (1 / 8, -16.0, 16 - 1 / 8)
-    assert formats.grid(FixedPoint(8, 3, symmetric=True), torch.ones(1)).low == -127
-    assert formats.grid(FixedPoint(8, 3, clamp=False), torch.ones(1)).high == torch.finfo(torch.float32).max
+    assert formats.grid(Fixed(8, 3, symmetric=True), torch.ones(1)).low == -127
+    assert formats.grid(Fixed(8, 3, clamp=False), torch.ones(1)).high == torch.finfo(torch.float32).max
 
 
 def test_block_grid_has_one_exponent_for_each_index_of_its_axis():
     x = torch.tensor([[0.3, -1.0], [5.0, 0.1], [0.0, 0.0]])
-    gap = formats.grid(BlockFloatingPoint(8, 0), x).gap
+    gap = formats.grid(Block(8, 0), x).gap
     assert gap.shape == (3, 1)
     assert gap[:2].flatten().tolist() == [2.0**-6, 2.0 ** (2 - 6)]
-    assert formats.grid(BlockFloatingPoint(8, 1), x).gap.shape == (1, 2)
-    assert formats.grid(BlockFloatingPoint(8, -1), x).gap.shape == (1, 1)
-    assert formats.grid(BlockFloatingPoint(8, 0), x[0]).gap.tolist() == [2.0**-8, 2.0**-6]  # 1-D: one block each
+    assert formats.grid(Block(8, 1), x).gap.shape == (1, 2)
+    assert formats.grid(Block(8, -1), x).gap.shape == (1, 1)
+    assert formats.grid(Block(8, 0), x[0]).gap.tolist() == [2.0**-8, 2.0**-6]  # 1-D: one block each
 
 
 def test_exponents_are_exact_around_powers_of_two():
@@ -103,8 +128,8 @@ def test_head_room_is_enough_and_at_most_one_bit(wl):
     generator = torch.Generator().manual_seed(wl)
     x = torch.randn(20_000, 1, generator=generator).exp2_()
     reach = 1e-4 * x.min()
-    tight = formats.grid(BlockFloatingPoint(wl, 0), x).gap
-    roomy = formats.grid(BlockFloatingPoint(wl, 0), x, reach=reach)
+    tight = formats.grid(Block(wl, 0), x).gap
+    roomy = formats.grid(Block(wl, 0), x, reach=reach)
     assert (x.abs() + reach + 2 * roomy.gap <= roomy.high * roomy.gap).all()
     bits = torch.log2(roomy.gap / tight)
     assert (bits >= 0).all() and (wl < 5 or (bits <= 1).all())
@@ -114,7 +139,7 @@ def test_head_room_is_enough_and_at_most_one_bit(wl):
 
 def test_head_room_of_a_float_format_keeps_the_gap_uniform():
     x = torch.randn(20_000, generator=torch.Generator().manual_seed(0)).exp2_()
-    fmt = FloatingPoint(5, 3)
+    fmt = Float(5, 3)
     g = formats.grid(fmt, x, reach=0.01)
     top = x.abs() + 0.01 + 2 * g.gap
     assert (formats.grid(fmt, top).gap <= g.gap * 2).all()
