@@ -23,6 +23,7 @@ from lpsgld.bnn.devices import device_name, pick_device
 from lpsgld.bnn.training import compiling
 from lpsgld.bnn.training.recipes import RECIPES
 from lpsgld.bnn.training.stepping import Stepper
+from lpsgld.text import markdown
 
 # what the name of an operation, or of the nearest one around it, holds
 PARTS = {
@@ -97,9 +98,8 @@ def table(seconds: dict[str, float], wall: float, cuda: bool) -> str:
     parts = sorted(seconds.items(), key=lambda item: -item[1])
     if total > busy:
         parts.append(("waiting (launch gaps), or claimed by no operation", total - busy))
-    lines = ["| part | ms a step | share |", "|---|--:|--:|"]
-    lines += [f"| {name} | {1e3 * spent:.2f} | {spent / total:.1%} |" for name, spent in parts]
-    return "\n".join([*lines, f"| a step on the wall clock | {1e3 * wall:.2f} | |"])
+    rows = [(name, f"{1e3 * spent:.2f}", f"{spent / total:.1%}") for name, spent in parts]
+    return markdown([*rows, ("a step on the wall clock", f"{1e3 * wall:.2f}", "")], ("part", "ms a step", "share"), 1)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lpsgld.bnn.costs.timing import rounds
+from lpsgld.text import markdown
 
 
 def interleaved(cases: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
@@ -37,17 +38,15 @@ class Row:
 
 def table(rows: list[Row]) -> str:
     """A Markdown table: milliseconds, the ratio other/ours (how far ahead), its goal, and how far off the floors."""
-    lines = [
-        "| what | threads | ours, ms | other, ms | other | other/ours | goal | floor, ms | ours/floor "
-        "| bytes, ms | ours/bytes |",
-        "|---|--:|--:|--:|---|--:|---|--:|--:|--:|--:|",
-    ]
+    header = ["what", "threads", "ours, ms", "other, ms", "other", "other/ours", "goal"]
+    header += ["floor, ms", "ours/floor", "bytes, ms", "ours/bytes"]
+    lines = []
     for r in rows:
         cells = [r.what, str(r.threads), _ms(r.ours), _ms(r.other), r.versus, _number(r.ratio, 2), r.goal]
         for floor in (r.floor, r.bytes):
             cells += [_ms(floor), _number(None if floor is None else r.ours / floor)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return markdown(lines, header, right_from=1)
 
 
 def _ms(seconds: float | None) -> str:

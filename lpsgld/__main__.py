@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lpsgld.bnn import cli
+from lpsgld.files import FileError
 
 FAILURE, MISTAKE, INTERRUPTED = 1, 2, 130
 
@@ -173,7 +174,7 @@ def _slides(options: argparse.Namespace) -> int:
     from lpsgld.batch import BatchError, notebook
     from lpsgld.batch.report import shortened
 
-    with mendable(BatchError):
+    with mendable(BatchError, FileError):
         directory = notebook.find_directory()
         figures = options.figures or directory.parent / "figures"
         deck = publish.build_deck(options.source or directory / "slides.md", figures, options.out.resolve())

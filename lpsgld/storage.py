@@ -9,12 +9,9 @@ in `bnn/training/runs.py`.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from lpsgld import formats
+from lpsgld.files import write_atomically
 from lpsgld.formats import AnyFormat, Format, FormatError
 from lpsgld.formats.base import integer_type
 
@@ -36,7 +34,7 @@ _WHOLE = (8, 16, 32)  # bits of codes that are stored as integers; others share 
 
 
 class StorageError(RuntimeError):
-    """A file that cannot be read or written, or a tensor that its format cannot hold."""
+    """A file that cannot be read, or a tensor that its format cannot hold."""
 
 
 # ---- tensors <-> codes -----------------------------------------------------------------------------------------
@@ -109,7 +107,7 @@ def save_sample(path: str | Path, model: nn.Module, weight: AnyFormat, recipe: M
     """Write the model's parameters, packed in the format `weight`, and its buffers to one safetensors file.
 
     recipe: anything that JSON can hold; it comes back as `Sample.recipe`. Raises StorageError if a parameter is off
-    its grid, or if the file cannot be written.
+    its grid, FileError if the file cannot be written.
     """
     tensors = {f"buffer/{name}": buffer.detach() for name, buffer in model.named_buffers()}
     shapes: dict[str, list[int]] = {}  # of the parameters whose codes share bytes
@@ -149,7 +147,7 @@ def load_sample(path: str | Path) -> Sample:
 def save_tensors(path: str | Path, kind: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Write tensors and JSON metadata to one safetensors file with a checksum, all or nothing.
 
-    kind: what the file is ("sample", "checkpoint", ...); `load_tensors` refuses another kind.
+    kind: what the file is ("sample", "checkpoint", ...); `load_tensors` refuses another kind. Raises FileError.
     """
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     about = {"kind": kind, "version": _VERSION, **meta}
@@ -179,34 +177,6 @@ def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
             f"{path} holds a {meta['kind']} (version {meta['version']}), but a {kind} (version {_VERSION}) is needed"
         )
     return tensors, meta
-
-
-def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write a whole file or nothing: to a temporary name beside it, to the disk, then renamed.
-
-    Raises StorageError that names the folder where the disk is full or the folder cannot be written.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # the folder may not even be there; the first error is the one to tell
-            temporary.unlink()
-        raise StorageError(f"cannot write {path}: {_advice(error, path.parent, len(data))}") from error
-
-
-def _advice(error: OSError, folder: Path, size: int) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk of {folder} is full. Free {size / 1e6:.1f} MB or more there, or choose another folder"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{folder} is read-only for this user. Choose another folder, or change its permissions"
-    return str(error)
 
 
 def _parsed(text: str) -> dict[str, Any]:

@@ -67,13 +67,13 @@ def test_the_exit_status_tells_the_outcome(executed, status, expected):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "02_second"], "unknown notebook '02_second'"),
-        (["run", "--profile", "lapdog"], "unknown profile 'lapdog'; did you mean laptop?"),
-        (["run", "--set", "01.sead=1"], "unknown parameter 'sead'; did you mean seed?"),
-        (["run", "--set", "01.seed=one"], "parameter seed is int, got str 'one'"),
-        (["list", "02_second"], "unknown notebook '02_second'"),
-        (["figures", "01-law", "01-low"], "unknown figure '01-low'; did you mean 01-law?"),
-        (["figures", "--list", "nothing"], "unknown figure 'nothing' (there is: 01-law)"),
+        (["run", "02_second"], "there is no notebook '02_second'"),
+        (["run", "--profile", "lapdog"], 'Did you mean "laptop"?'),
+        (["run", "--set", "01.sead=1"], 'Did you mean "seed"?'),
+        (["run", "--set", "01.seed=one"], "parameter seed is 'one', but must be a whole number"),
+        (["list", "02_second"], "there is no notebook '02_second'"),
+        (["figures", "01-law", "01-low"], 'Did you mean "01-law"?'),
+        (["figures", "--list", "nothing"], "there is no figure 'nothing': choose from 01-law"),
     ],
 )
 def test_a_mistake_is_one_line_on_stderr_before_anything_runs(executed, capsys, arguments, message):

@@ -7,8 +7,9 @@ import nbformat
 
 import lpsgld
 from lpsgld.batch import parameters
-from lpsgld.batch.errors import BatchError, about, known_name
+from lpsgld.batch.errors import BatchError, about
 from lpsgld.batch.parameters import Parameter
+from lpsgld.text import one_of
 
 DEVICES = ("cpu", "cuda")
 
@@ -55,7 +56,7 @@ def resolve(text: str, directory: Path) -> str:
     name = Path(text).name.removesuffix(".ipynb")
     available = names(directory)
     numbered = [candidate for candidate in available if candidate.startswith(f"{name.zfill(2)}_")]
-    return numbered[0] if len(numbered) == 1 and name.isdigit() else known_name("notebook", name, available)
+    return numbered[0] if len(numbered) == 1 and name.isdigit() else one_of("notebook", name, available, BatchError)
 
 
 def read(path: Path) -> Notebook:
@@ -91,9 +92,9 @@ def _requirements(content: nbformat.NotebookNode, path: Path) -> tuple[tuple[str
     after, device = tuple(declared.pop("after", ())), declared.pop("device", "cpu")
     if declared:
         raise BatchError(f"its metadata `lpsgld` has {', '.join(declared)}; only `after` and `device` are known")
-    known_name("device", device, DEVICES)
+    one_of("device", device, DEVICES, BatchError)
     for name in after:
-        known_name("notebook in `after`", name, names(path.parent))
+        one_of("notebook for `after`", name, names(path.parent), BatchError)
         # Numbers give the order; a prerequisite that sorts later would need a second, hidden order.
         if name >= path.stem:
             raise BatchError(f"`after` names {name}, which does not come before it: renumber one of them")

@@ -11,10 +11,9 @@ import tokenize
 from dataclasses import dataclass
 
 from lpsgld.batch.errors import BatchError
+from lpsgld.text import SCALARS, accepts, from_text, typed
 
-SCALARS = {"int": int, "float": float, "bool": bool, "str": str}
 TYPES = {f"{kind}{end}" for name in SCALARS for kind in (name, f"list[{name}]") for end in ("", " | None")}
-WORDS = {"true": "True", "false": "False", "none": "None", "null": "None"}
 
 Value = int | float | bool | str | list | None
 
@@ -30,35 +29,11 @@ class Parameter:
 
     def check(self, value: Value) -> Value:
         """Return `value` if it has the declared type (an int passes for a float), else raise BatchError."""
-        if accepts(self.type, value):
-            return value
-        hint = ""
-        if self.type.startswith("float") and isinstance(value, str) and _is_number(value):
-            hint = f" (YAML reads {value} as text: write {float(value)!r})"
-        given = f"{type(value).__name__} {value!r}{hint}"
-        raise BatchError(f"parameter {self.name} is {self.type}, got {given}; its default is {self.default!r}")
+        return typed(f"parameter {self.name}", self.type, value, BatchError, f"; its default is {self.default!r}")
 
     def from_text(self, text: str) -> Value:
         """Read `text`, typed on a command line, as this parameter's type, else raise BatchError."""
-        optional = self.type.endswith("| None") and text.lower() in ("none", "null")
-        if self.type.startswith("str") and not optional:
-            return text
-        try:
-            value = ast.literal_eval(WORDS.get(text.lower(), text))
-        except (ValueError, SyntaxError):
-            value = text
-        return self.check(value)
-
-
-def accepts(annotation: str, value: Value) -> bool:
-    """Whether `value` has the type written as `annotation`, one of TYPES."""
-    if annotation.endswith(" | None"):
-        return value is None or accepts(annotation.removesuffix(" | None"), value)
-    if annotation.startswith("list["):
-        item_type = annotation.removeprefix("list[").removesuffix("]")
-        return isinstance(value, list) and all(accepts(item_type, item) for item in value)
-    # By type() and not isinstance(): a bool is an int in Python, but not in a profile.
-    return type(value) is SCALARS[annotation] or (annotation == "float" and type(value) is int)
+        return self.check(from_text(self.type, text))
 
 
 def parse(source: str) -> dict[str, Parameter]:
@@ -99,11 +74,3 @@ def _parameter(statement: ast.stmt, comments: dict[int, str]) -> Parameter:
 def _comments(source: str) -> dict[int, str]:
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     return {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

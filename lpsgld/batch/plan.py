@@ -18,9 +18,10 @@ from typing import Any
 import yaml
 
 from lpsgld.batch import notebook as notebooks
-from lpsgld.batch.errors import BatchError, about, known_name
+from lpsgld.batch.errors import BatchError, about
 from lpsgld.batch.notebook import DEVICES, Notebook
 from lpsgld.batch.parameters import Value
+from lpsgld.text import one_of
 
 RESERVED = ("timeout", "requires")
 
@@ -60,7 +61,7 @@ def build(directory: Path, profile: str, selected: Sequence[str] = (), overrides
     default_timeout, sections = _read_profile(directory, profile)
     chosen = sorted({notebooks.resolve(text, directory) for text in selected}) or list(sections)
     for name in overrides:
-        if known_name("notebook", name, notebooks.names(directory)) not in chosen:
+        if one_of("notebook", name, notebooks.names(directory), BatchError) not in chosen:
             raise BatchError(f"{name} has settings, but is not among the notebooks to run: {', '.join(chosen)}")
     jobs = []
     for name in chosen:
@@ -83,7 +84,7 @@ def parse_settings(settings: Sequence[str], directory: Path) -> dict[str, dict[s
         with about(f"--set {setting}"):
             name = notebooks.resolve(stem, directory)
             declared = notebooks.read(directory / f"{name}.ipynb").parameters
-            value = declared[known_name("parameter", parameter, declared)].from_text(text)
+            value = declared[one_of("parameter", parameter, declared, BatchError)].from_text(text)
         overrides.setdefault(name, {})[parameter] = value
     return overrides
 
@@ -94,14 +95,14 @@ def _job(notebook: Notebook, section: dict[str, Any], overrides: Mapping[str, Va
             raise BatchError(f"the notebook calls a parameter {key}, which profiles reserve: rename it")
     values = {key: value for key, value in section.items() if key not in RESERVED} | dict(overrides)
     for key, value in values.items():
-        notebook.parameters[known_name("parameter", key, notebook.parameters)].check(value)
-    device = known_name("device", section.get("requires", notebook.device), DEVICES)
+        notebook.parameters[one_of("parameter", key, notebook.parameters, BatchError)].check(value)
+    device = one_of("device", section.get("requires", notebook.device), DEVICES, BatchError)
     return Job(notebook, values, _seconds(section["timeout"]), device, bool(overrides))
 
 
 def _read_profile(directory: Path, profile: str) -> tuple[float, dict[str, dict[str, Any]]]:
     folder = directory / "profiles"
-    known_name("profile", profile, sorted(path.stem for path in folder.glob("*.yaml")))
+    one_of("profile", profile, sorted(path.stem for path in folder.glob("*.yaml")), BatchError)
     with about(f"profile {profile}"):
         try:
             content = yaml.safe_load((folder / f"{profile}.yaml").read_text(encoding="utf-8"))
@@ -111,7 +112,7 @@ def _read_profile(directory: Path, profile: str) -> tuple[float, dict[str, dict[
             raise BatchError("it must set `timeout`, the seconds for a whole notebook, and hold a section a notebook")
         timeout = _seconds(content.pop("timeout"))
         for name, section in content.items():
-            known_name("notebook", name, notebooks.names(directory))
+            one_of("notebook", name, notebooks.names(directory), BatchError)
             if not isinstance(section, dict):
                 raise BatchError(f"section {name} must map parameters to values; an empty one is {{}}")
     return timeout, dict(sorted(content.items()))

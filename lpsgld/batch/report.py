@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lpsgld.batch.execution import Result
 from lpsgld.batch.notebook import Notebook
+from lpsgld.text import columns
 
 HEADER = ("notebook", "status", "seconds", "peak MiB", "figures")
 
@@ -24,8 +25,7 @@ def report(results: Sequence[Result], run_directory: Path) -> str:
 
 def table(results: Sequence[Result]) -> str:
     """One line a notebook, under a header; a notebook that did not run has dashes for its numbers."""
-    rows = [HEADER, *(_row(result) for result in results)]
-    return "\n".join(_columns(rows, right_from=2))
+    return "\n".join(columns(map(_row, results), HEADER, right_from=2))
 
 
 def describe(notebook: Notebook) -> str:
@@ -36,20 +36,7 @@ def describe(notebook: Notebook) -> str:
         lines.append(f"after {', '.join(notebook.after)}")
     if notebook.device != "cpu":
         lines.append(f"needs {notebook.device}")
-    return "\n    ".join([*lines, *_columns(rows)])
-
-
-def _columns(rows: Sequence[Sequence[str]], right_from: int | None = None) -> list[str]:
-    """Rows as aligned lines; the columns from `right_from` on hold numbers and are aligned to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    aligned = [
-        [
-            cell.rjust(width) if right_from is not None and place >= right_from else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        for row in rows
-    ]
-    return ["  ".join(cells).rstrip() for cells in aligned]
+    return "\n    ".join([*lines, *columns(rows)])
 
 
 def _row(result: Result) -> tuple[str, str, str, str, str]:

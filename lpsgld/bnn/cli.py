@@ -21,9 +21,11 @@ from lpsgld.bnn.training.compiling import CompileError
 from lpsgld.bnn.training.loop import TrainingDiverged
 from lpsgld.bnn.training.recipes import Recipe, RecipeError
 from lpsgld.bnn.training.runs import RunError
+from lpsgld.files import FileError
 from lpsgld.storage import StorageError
+from lpsgld.text import columns
 
-ERRORS = (RecipeError, DatasetError, DeviceError, CompileError, RunError, StorageError, TrainingDiverged)
+ERRORS = (RecipeError, DatasetError, DeviceError, CompileError, RunError, FileError, StorageError, TrainingDiverged)
 
 _DATASETS = f"{', '.join(datasets.NAMES)}, or {datasets.FOLDER}PATH (images in train/<class>/ and test/<class>/)"
 
@@ -129,24 +131,12 @@ def recipes_command(options: argparse.Namespace) -> int:
     elif options.json:
         print(json.dumps({name: recipe.to_dict() for name, recipe in recipes.RECIPES.items()}, indent=1))
     else:
-        print(
-            _table(
-                ["recipe", "dataset", "weights", "activations", "accumulator", "T", "schedule", "samples"],
-                [
-                    [
-                        name,
-                        r.dataset,
-                        r.weight,
-                        r.activation,
-                        r.accumulator,
-                        f"{r.temperature:g}",
-                        r.schedule,
-                        str(r.samples),
-                    ]
-                    for name, r in recipes.RECIPES.items()
-                ],
-            )
-        )
+        header = ["recipe", "dataset", "weights", "activations", "accumulator", "T", "schedule", "samples"]
+        rows = [
+            [name, r.dataset, r.weight, r.activation, r.accumulator, f"{r.temperature:g}", r.schedule, str(r.samples)]
+            for name, r in recipes.RECIPES.items()
+        ]
+        print("\n".join(columns(rows, header)))
         print("\nT = 0 is SGD. `lpsgld recipes NAME` shows every field.")
     return 0
 
@@ -223,7 +213,7 @@ def _scores(summary: dict[str, Any]) -> str:
         [names.get(key, key)] + [form.format(summary[who][key]) for who in ("ensemble", "last_sample")]
         for key, form in forms.items()
     ]
-    lines = [_table(["", f"ensemble of {summary['samples']}", "last sample"], rows)]
+    lines = columns(rows, ["", f"ensemble of {summary['samples']}", "last sample"])
     if summary["samples"] > 1:
         origin = f"of {summary['chains']} chains " if summary["chains"] > 1 else ""
         lines.append(f"\nTwo samples {origin}disagree on {summary['disagreement']:.2%} of the images.")
@@ -233,11 +223,3 @@ def _scores(summary: dict[str, Any]) -> str:
             f"above 1.01 for {summary['rhat']['above_1.01']:.1%} of the images."
         )
     return "\n".join(lines)
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )

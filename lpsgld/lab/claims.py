@@ -7,6 +7,7 @@ from typing import Any
 
 from lpsgld.lab import output, session
 from lpsgld.lab.session import Claim
+from lpsgld.text import markdown
 
 
 class ClaimFailed(AssertionError):
@@ -59,14 +60,11 @@ def claim(
 def summary() -> None:
     """Display a table of the numbers that this notebook's claims have measured. Raises RuntimeError before start."""
     claims = session.required("summary").claims.values()
-    lines = ["| claim | measured | |", "|---|---|---|"]
-    for held in claims:
-        number = "✓" if held.measured is None else f"{held.measured:.6g}"
-        lines.append(f"| {held.text.replace('|', '&#124;')} | {number} | {held.condition} |")
+    rows = [(held.text, "✓" if held.measured is None else f"{held.measured:.6g}", held.condition) for held in claims]
     plain = "\n".join(f"✓ {_line(held.text, held.measured, held.condition)}" for held in claims)
     nothing = "No claim has been checked yet."
-    markdown = "\n".join(lines) if claims else nothing
-    output.show({"text/markdown": markdown, "text/plain": plain or nothing})
+    table = markdown(rows, ("claim", "measured", "")) if rows else nothing
+    output.show({"text/markdown": table, "text/plain": plain or nothing})
 
 
 def _line(text: str, number: float | None, condition: str) -> str:

@@ -23,6 +23,7 @@ from packaging.specifiers import SpecifierSet
 
 from lpsgld.bnn.devices import device_name, pick_device
 from lpsgld.lab import output, session
+from lpsgld.text import markdown
 
 _GIB = 1024**3
 _MEMORY, _DISK = 2 * _GIB, 1 * _GIB  # what the notebooks need at laptop size, with room to spare
@@ -63,10 +64,9 @@ def check() -> list[Finding]:
 def show(findings: list[Finding]) -> None:
     """Display the findings as a table: ✓ fine, ✗ missing, ○ not needed for the notebooks as they come."""
     rows = [(_mark(f), f.what, f.found, f.mend) for f in findings]
-    lines = ["| | looked at | found | what to do |", "|---|---|---|---|"]
-    lines += [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows]
+    table = markdown(rows, ("", "looked at", "found", "what to do"))
     plain = "\n".join(" · ".join(filter(None, row)) for row in rows)
-    output.show({"text/markdown": "\n".join(lines), "text/plain": plain})
+    output.show({"text/markdown": table, "text/plain": plain})
 
 
 def _mark(finding: Finding) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lpsgld.batch import notebook
-from lpsgld.batch.errors import about, known_name
+from lpsgld.batch.errors import BatchError, about
 from lpsgld.lab.figures.saving import read_manifest
+from lpsgld.text import one_of
 
 # the identifier is the first text of its form in the call
 _CALL = re.compile(r'\bsave_figure\(.+?"(\d\d(?:-[a-z0-9]+)+)"', re.DOTALL)
@@ -25,7 +26,7 @@ def catalogue(directory: Path) -> dict[str, str]:
 
 def choose(identifiers: Sequence[str], known: dict[str, str]) -> dict[str, str]:
     """The catalogue's entries with these identifiers, or all of them. Raises BatchError with the nearest known one."""
-    return {text: known[known_name("figure", text, known)] for text in identifiers} or known
+    return {text: known[one_of("figure", text, known, BatchError)] for text in identifiers} or known
 
 
 def describe(figures: dict[str, str], folder: Path) -> str:

@@ -14,7 +14,6 @@ left out.
 
 from __future__ import annotations
 
-import os
 import re
 from base64 import b64encode
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from bs4 import BeautifulSoup, Tag
 from markupsafe import Markup
 
 from lpsgld.batch.errors import BatchError, about
+from lpsgld.files import write_atomically
 from lpsgld.publish import prose
 from lpsgld.publish.page import ASSETS
 from lpsgld.publish.pictures import Figure, Gallery, Picture
@@ -44,7 +44,7 @@ def build_deck(source: Path, figures: Path, out: Path) -> Path:
     """Make the deck of the Markdown file `source`, with the figures of the folder `figures`; the file is returned.
 
     Raises BatchError, naming the slide, for an unknown figure, a formula that is not TeX, a slide without a title or
-    notes, or one with two figures.
+    notes, or one with two figures; FileError if the file cannot be written.
     """
     if not source.is_file():
         raise BatchError(f"there are no slides at {source}: name their Markdown file with --source")
@@ -55,13 +55,7 @@ def build_deck(source: Path, figures: Path, out: Path) -> Path:
     )
     parts = {name: Markup((ASSETS / f"deck.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
     html = environment.get_template("deck.html.j2").render(slides=slides, **parts)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        temporary.write_text(html, encoding="utf-8")
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(out, html)
     return out
 
 

@@ -9,8 +9,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from lpsgld.batch.errors import BatchError, known_name
+from lpsgld.batch.errors import BatchError
 from lpsgld.lab.figures.saving import read_manifest
+from lpsgld.text import one_of
 
 
 class Picture(NamedTuple):
@@ -50,7 +51,7 @@ class Gallery:
 
     def named(self, identifier: str) -> Figure:
         """The figure with this identifier; BatchError with the nearest one if there is none."""
-        return self._figures[known_name("figure", identifier, self._figures)]
+        return self._figures[one_of("figure", identifier, self._figures, BatchError)]
 
     def showing(self, png: bytes) -> Figure | None:
         """The figure whose light picture has exactly these bytes, or None: a slider's picture, for example."""

@@ -12,6 +12,7 @@ def test_the_table_is_aligned_and_a_skipped_notebook_has_no_numbers():
     ]
     assert table(results).splitlines() == [
         "notebook                status   seconds  peak MiB  figures",
+        "----------------------  -------  -------  --------  -------",
         "05_variance_correction  passed      34.2       612        4",
         "08_cifar                skipped        -         -        -",
     ]

@@ -1,4 +1,5 @@
 import json
+import os
 from base64 import b64decode
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from PIL import Image
 
 from lpsgld import lab
+from lpsgld.files import FileError
 from lpsgld.lab import session, style
 from lpsgld.lab.figures import saving
 from lpsgld.lab.figures.frames import reveal
@@ -176,8 +178,8 @@ def test_a_failed_write_leaves_the_old_file_and_no_half_one(folder, shown, monke
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saving.os, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(FileError, match="the disk of .* is full"):
         lab.save_figure(drawing(bits=1), "05-demo", **TEXTS)
     assert (folder / "05-demo.png").read_bytes() == before
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lpsgld.bnn.data import image_folder
 from lpsgld.bnn.data.arrays import Dataset, DatasetError, channel_statistics
+from lpsgld.text import one_of
 
 FOLDER = "folder:"
 NAMES = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
@@ -34,6 +35,7 @@ def load(name: str, cache: str | Path | None = None) -> Dataset:
 
     cache: folder for downloads and decoded images, `default_cache()` if None. Raises DatasetError.
     """
+    require_name(name, DatasetError)
     cache = Path(cache).expanduser() if cache is not None else default_cache()
     if name.startswith(FOLDER):
         return image_folder.load(Path(name.removeprefix(FOLDER)).expanduser(), cache)
@@ -41,9 +43,13 @@ def load(name: str, cache: str | Path | None = None) -> Dataset:
         return _digits()
     if name in ("mnist", "fashion_mnist"):
         return _mnist(name, cache)
-    if name in _CIFAR:
-        return _cifar(name, cache)
-    raise DatasetError(f'there is no dataset {name!r}: choose from {", ".join(NAMES)}, or "{FOLDER}PATH"')
+    return _cifar(name, cache)
+
+
+def require_name(name: str, error: type[Exception]) -> None:
+    """Raises `error`, with the nearest name, unless `load` knows the name."""
+    if not name.startswith(FOLDER):
+        one_of("dataset", name, NAMES, error, f', or "{FOLDER}PATH"')
 
 
 # ---- the named datasets ----------------------------------------------------------------------------------------

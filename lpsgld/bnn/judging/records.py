@@ -24,8 +24,9 @@ from lpsgld.bnn.judging.ensemble import Evaluation
 from lpsgld.bnn.training import runs
 from lpsgld.bnn.training.recipes import Recipe, RecipeError
 from lpsgld.bnn.training.runs import Run
+from lpsgld.files import write_atomically
 from lpsgld.metrics import Reliability
-from lpsgld.storage import StorageError, write_atomically
+from lpsgld.storage import StorageError
 
 WHO = ("ensemble", "last_sample")
 
@@ -131,9 +132,9 @@ def record(
 
 
 def write(path: str | Path, record: Record) -> None:
-    """Write a record, all or nothing. Raises StorageError if the file cannot be written."""
+    """Write a record, all or nothing. Raises FileError if the file cannot be written."""
     body = {"kind": _KIND, "version": _VERSION} | _plain(record)
-    write_atomically(path, _text(body | {"sha256": _digest(body)}).encode())
+    write_atomically(path, _text(body | {"sha256": _digest(body)}))
 
 
 def read(path: str | Path) -> Record:

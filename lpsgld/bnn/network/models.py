@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lpsgld.formats import AnyFormat
 from lpsgld.rounding import Quantizer, Rounding
+from lpsgld.text import one_of
 
 _STAGES = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 MODELS = ("logistic", "mlp", *_STAGES)
@@ -52,15 +53,14 @@ def build(
     has stages of width, 2·width, 4·width, 8·width channels. Initial weights come from torch's default generator.
     activation, error, rounding, inputs: see `Sites`. Raises ValueError for an unknown name.
     """
+    one_of("model", name, MODELS)
     sites = Sites(activation, error, rounding, inputs)
     channels, height, breadth = image_shape
     if name == "logistic":
         return Logistic(channels * height * breadth, classes, sites)
     if name == "mlp":
         return MLP(channels * height * breadth, width, classes, sites)
-    if name in _STAGES:
-        return ResNet(_STAGES[name], channels, width, classes, sites)
-    raise ValueError(f"there is no model {name!r}: choose from {', '.join(MODELS)}")
+    return ResNet(_STAGES[name], channels, width, classes, sites)
 
 
 def set_activation_rounding(model: nn.Module, rounding: Rounding) -> None:

@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as transforms
 from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.judging.ensemble import predictions
 from lpsgld.bnn.training.runs import Run
+from lpsgld.text import one_of
 
 _RIGHT_ANGLE = 90.0  # degrees
 _LOUDEST = 128.0  # standard deviation of the noise, of 255
@@ -29,8 +30,7 @@ def shift(images: Tensor, kind: str, strength: float, generator: torch.Generator
     kind: a name in SHIFTS. generator: of the images' device; "inverted" draws nothing from it. Raises ValueError for
     an unknown kind or a strength outside [0, 1], TypeError for images that are not uint8 [N, C, H, W].
     """
-    if kind not in SHIFTS:
-        raise ValueError(f"there is no shift {kind!r}: choose from {', '.join(SHIFTS)}")
+    one_of("shift", kind, SHIFTS)
     if not 0 <= strength <= 1:
         raise ValueError(f"the strength is {strength}, but must be from 0 (unchanged) to 1")
     if images.dtype != torch.uint8 or images.dim() != 4:

@@ -28,9 +28,10 @@ from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.devices import pick_device, provenance, seeded
 from lpsgld.bnn.network import models
 from lpsgld.bnn.training import runs
+from lpsgld.files import write_atomically
 from lpsgld.samplers.accumulators import Accumulator
 from lpsgld.samplers.sgld import SGLD
-from lpsgld.storage import write_atomically
+from lpsgld.text import check_fields, one_of
 
 SAMPLERS = ("sgd", "sgld")
 ACCUMULATORS = get_args(Accumulator)
@@ -80,8 +81,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("samplers", "bits"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has only lists
+        check_fields(self, SweepError)
         if not self.samplers or not set(self.samplers) <= set(SAMPLERS):
             raise SweepError(f'samplers are {self.samplers}, but must be some of "sgd" and "sgld"')
         if not self.bits or list(self.bits) != sorted(set(self.bits)):
@@ -109,10 +109,8 @@ class Settings:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Settings:
         """Reads what `to_json` wrote. Raises SweepError for an unknown field."""
-        unknown = fields.keys() - cls.__dataclass_fields__.keys()
-        if unknown:
-            known = ", ".join(cls.__dataclass_fields__)
-            raise SweepError(f"a sweep has no setting {sorted(unknown)[0]!r}: it has {known}")
+        for name in fields:
+            one_of("setting", name, cls.__dataclass_fields__, SweepError)
         return cls(**fields)
 
 
@@ -191,7 +189,7 @@ class Sweep:
         head = {"settings": dataclasses.asdict(self.settings)} | head
         lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in head.items()]
         rows = ",\n".join(f"{json.dumps(name)}: {json.dumps(row)}" for name, row in self.rows.items())
-        write_atomically(path, ("{" + ",\n".join([*lines, f'"rows": {{\n{rows}\n}}']) + "}\n").encode())
+        write_atomically(path, ("{" + ",\n".join([*lines, f'"rows": {{\n{rows}\n}}']) + "}\n"))
 
     @classmethod
     def read(cls, path: Path) -> Sweep:
@@ -239,7 +237,7 @@ def run(
     with runs.locked(folder):
         about = folder / "about.json"
         if not about.exists():
-            write_atomically(about, json.dumps(provenance(where)).encode())
+            write_atomically(about, json.dumps(provenance(where)))
         rows = {}
         with tqdm(settings.points(), unit="point", disable=not progress, desc=settings.model) as bar:
             for point in bar:
@@ -247,7 +245,7 @@ def run(
                 path = folder / f"{point}.json"
                 if not path.exists():
                     with seeded(where, settings.seed, *point.key):
-                        write_atomically(path, json.dumps(_measure(point, settings, data, where)).encode())
+                        write_atomically(path, json.dumps(_measure(point, settings, data, where)))
                 rows[str(point)] = json.loads(path.read_text())
     seconds = sum(row["seconds"] for row in rows.values())
     described = runs.describe(data)

@@ -59,7 +59,7 @@ def train(
     nor one that would not end before: the run is then returned unfinished.
 
     Raises TrainingDiverged; CompileError if compile is True and cannot be; RunError if the folder holds another run or
-    is in use; StorageError if it cannot be written; DatasetError.
+    is in use; FileError if it cannot be written; DatasetError.
     """
     where = pick_device(device)
     out = Path(out)

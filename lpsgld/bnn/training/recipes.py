@@ -8,7 +8,6 @@ which device it computes are no part of a recipe.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -25,6 +24,7 @@ from lpsgld.bnn.network import models
 from lpsgld.bnn.training import schedules
 from lpsgld.bnn.training.schedules import Schedule
 from lpsgld.samplers.accumulators import Accumulator
+from lpsgld.text import check_fields, from_text, one_of, typed
 
 
 class RecipeError(ValueError):
@@ -75,15 +75,13 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _typed(field.name, field.type, getattr(self, field.name)))
+        check_fields(self, RecipeError)
         for field in ("weight", "grad", "activation", "error"):
             object.__setattr__(self, field, _format_name(field, getattr(self, field)))
-        _one_of("model", self.model, models.MODELS)
-        _one_of("accumulator", self.accumulator, get_args(Accumulator))
-        _one_of("schedule", self.schedule, ("constant", "decay", "cyclical"))
-        if not self.dataset.startswith(datasets.FOLDER):
-            _one_of("dataset", self.dataset, datasets.NAMES, f', or "{datasets.FOLDER}PATH"')
+        one_of("model", self.model, models.MODELS, RecipeError)
+        one_of("accumulator", self.accumulator, get_args(Accumulator), RecipeError)
+        one_of("schedule", self.schedule, ("constant", "decay", "cyclical"), RecipeError)
+        datasets.require_name(self.dataset, RecipeError)
         for field in ("width", "epochs", "batch_size", "cycles", "samples"):
             _require(getattr(self, field) >= 1, f"{field} is {getattr(self, field)}, but must be at least 1")
         _require(0 < self.lr < math.inf, f"lr is {self.lr}, but must be a finite number above 0")
@@ -137,7 +135,7 @@ class Recipe:
 
     def override(self, **fields: Any) -> Recipe:
         """The same recipe with other values of some fields. Raises RecipeError, with the nearest name, for no field."""
-        _known(fields)
+        _require_known(fields)
         return dataclasses.replace(self, **fields)
 
     def as_sgd(self) -> Recipe:
@@ -165,7 +163,7 @@ class Recipe:
         """The recipe with these fields, defaults for the others. Raises RecipeError as the constructor does."""
         if not isinstance(fields, Mapping):
             raise RecipeError(f"a recipe is an object of fields, but {fields!r} was given")
-        _known(fields)
+        _require_known(fields)
         return cls(**fields)
 
     @classmethod
@@ -182,20 +180,16 @@ class Recipe:
 
 def recipe(name: str) -> Recipe:
     """The recipe of that name in RECIPES. Raises RecipeError with the nearest name."""
-    _one_of("recipe", name, RECIPES)
-    return RECIPES[name]
+    return RECIPES[one_of("recipe", name, RECIPES, RecipeError)]
 
 
 def parse_field(text: str) -> tuple[str, Any]:
     """("lr", 0.1) for "lr=0.1": one override as typed on a command line. Raises RecipeError."""
     name, equals, value = (part.strip() for part in text.partition("="))
     _require(equals == "=" and bool(value), f'{text!r} is no override: write field=value, for example "lr=0.1"')
-    _known([name])
+    _require_known([name])
     kind = Recipe.__dataclass_fields__[name].type
-    try:
-        return name, {"int": int, "float": float, "str": str, "bool": _truth}[kind](value)
-    except ValueError:
-        raise RecipeError(f"{name} is {value!r}, but must be {_KINDS[kind]}") from None
+    return name, typed(name, kind, from_text(kind, value), RecipeError)
 
 
 # ---- the paper's experiments -----------------------------------------------------------------------------------
@@ -233,23 +227,6 @@ def _all_recipes() -> dict[str, Recipe]:
 
 # ---- validation ------------------------------------------------------------------------------------------------
 
-_KINDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "True or False"}
-
-
-def _typed(name: str, kind: str, value: Any) -> Any:
-    allowed = {"int": int, "float": (int, float), "str": str, "bool": bool}[kind]
-    _require(
-        isinstance(value, allowed) and isinstance(value, bool) == (kind == "bool"),
-        f"{name} is {value!r}, but must be {_KINDS[kind]}",
-    )
-    return float(value) if kind == "float" else value
-
-
-def _truth(text: str) -> bool:
-    if text not in ("True", "False"):  # bool("False") is True
-        raise ValueError(text)
-    return text == "True"
-
 
 def _format_name(field: str, text: str) -> str:
     try:
@@ -258,17 +235,9 @@ def _format_name(field: str, text: str) -> str:
         raise RecipeError(f"{field}: {error}") from None
 
 
-def _known(names: Iterable[str]) -> None:
+def _require_known(names: Iterable[str]) -> None:
     for name in names:
-        _one_of("field", name, Recipe.__dataclass_fields__)
-
-
-def _one_of(what: str, given: str, allowed: Iterable[str], more: str = "") -> None:
-    allowed = list(allowed)
-    if given not in allowed:
-        near = difflib.get_close_matches(str(given), allowed, n=1)
-        hint = f'. Did you mean "{near[0]}"?' if near else ""
-        raise RecipeError(f"there is no {what} {given!r}: choose from {', '.join(allowed)}{more}{hint}")
+        one_of("field", name, Recipe.__dataclass_fields__, RecipeError)
 
 
 def _require(condition: bool, message: str) -> None:

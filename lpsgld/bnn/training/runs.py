@@ -22,7 +22,7 @@ import filelock
 
 from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.training.recipes import Recipe
-from lpsgld.storage import StorageError, write_atomically
+from lpsgld.files import FileError, write_atomically
 
 
 class RunError(RuntimeError):
@@ -91,7 +91,7 @@ def create(path: Path, recipe: Recipe, chain: int, dataset: Dataset, provenance:
     run = Run(path, recipe, chain, describe(dataset), provenance, [])
     write_history(run)
     about = {"recipe": recipe.to_dict(), "chain": chain, "dataset": run.dataset, "provenance": provenance}
-    write_atomically(path / "recipe.json", (json.dumps(about, indent=2) + "\n").encode())
+    write_atomically(path / "recipe.json", json.dumps(about, indent=2) + "\n")
     return run
 
 
@@ -124,7 +124,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 def write_history(run: Run) -> None:
     """Write metrics.jsonl anew, all or nothing."""
     lines = "".join(json.dumps(row) + "\n" for row in run.history)
-    write_atomically(run.path / "metrics.jsonl", lines.encode())
+    write_atomically(run.path / "metrics.jsonl", lines)
 
 
 def sample_path(path: Path, epoch: int) -> Path:
@@ -140,7 +140,7 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the folder's lock, which the operating system frees even if the process is killed.
 
     Half-written files that a killed process left are removed. Raises RunError if another process holds the lock,
-    StorageError if the folder cannot be written.
+    FileError if the folder cannot be written.
     """
     lock = filelock.FileLock(path / ".lock", timeout=0)
     try:
@@ -149,7 +149,7 @@ def locked(path: Path) -> Iterator[None]:
     except filelock.Timeout:
         raise RunError(f"another process is writing into {path}: wait for it, or give another folder") from None
     except OSError as error:
-        raise StorageError(f"cannot write into {path}: {error.strerror or error}. Choose another folder") from error
+        raise FileError(f"cannot write into {path}: {error.strerror or error}. Choose another folder") from error
     try:
         for leftover in path.rglob(".*.tmp"):
             leftover.unlink()

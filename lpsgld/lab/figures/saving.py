@@ -1,15 +1,13 @@
 """Figures for slides: PNG (1920 x 1080) and SVG, light and dark, with a row in a manifest.
 
 The page that shows them all is made in `index.py`, step-by-step builds in `frames.py`. The same figure gives the same
-bytes: no dates, fixed identifiers in the SVG. Files are written beside their destination and then renamed, so that a
-killed run leaves no half of a file.
+bytes: no dates, fixed identifiers in the SVG. A killed run leaves no half of a file.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import os
 import platform
 import re
 from collections.abc import Callable, Mapping
@@ -21,6 +19,7 @@ import numpy as np
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
+from lpsgld.files import write_atomically
 from lpsgld.lab import output, session, style
 from lpsgld.lab.figures import frames, index
 
@@ -50,7 +49,7 @@ def save_figure(
     depends on, beside the seed.
 
     Raises RuntimeError before `lab.start`, TypeError if `draw` does not draw, ValueError for a bad identifier, an empty
-    text, another size, or a figure that was drawn outside.
+    text, another size, or a figure that was drawn outside, FileError if a file cannot be written.
     """
     running = session.required("save_figure")
     _check(identifier, running.notebook, alt, caption)
@@ -65,9 +64,8 @@ def save_figure(
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
     files = _files(draw, identifier, title, alt)
-    running.figures.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        _write(running.figures / name, content)
+        write_atomically(running.figures / name, content)
     steps = [name for name in files if re.fullmatch(rf"{identifier}-frame-\d+\.png", name)]
     row |= {"files": list(files)} | ({"frames": [*steps, f"{identifier}.png"]} if steps else {})
     _record(running.figures, identifier, row)
@@ -165,20 +163,11 @@ def _record(folder: Path, identifier: str, row: dict[str, Any]) -> None:
     rows = {name: row for name, row in (old | {identifier: row}).items() if (folder / f"{name}.png").exists()}
     rows = dict(sorted(rows.items()))
     text = json.dumps({"licence": LICENCE, "figures": rows}, indent=2, ensure_ascii=False) + "\n"
-    _write(folder / "manifest.json", text.encode())
-    _write(folder / "README.md", index.page(rows).encode())
+    write_atomically(folder / "manifest.json", text)
+    write_atomically(folder / "README.md", index.page(rows))
     for name in _names(old) - _names(rows):
         (folder / name).unlink(missing_ok=True)
 
 
 def _names(rows: Rows) -> set[str]:
     return {Path(name).name for row in rows.values() for name in row["files"]}
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

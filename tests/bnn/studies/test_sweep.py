@@ -125,7 +125,7 @@ def test_settings_that_make_no_sense(field, value, said):
 
 
 def test_unknown_settings_are_told():
-    with pytest.raises(SweepError, match="no setting 'learning_rate'"):
+    with pytest.raises(SweepError, match="there is no setting 'learning_rate'"):
         Settings.from_dict({"learning_rate": 0.1})
 
 

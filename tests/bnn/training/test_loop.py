@@ -18,6 +18,7 @@ from lpsgld.bnn.data import datasets
 from lpsgld.bnn.training import loop, runs
 from lpsgld.bnn.training.recipes import RECIPES
 from lpsgld.bnn.training.runs import Run, RunError
+from lpsgld.files import FileError
 from lpsgld.storage import StorageError
 
 RESNET = RECIPES["train_bfp"].override(dataset="digits", model="resnet10", width=4, epochs=4, samples=2)
@@ -245,14 +246,14 @@ def test_a_full_disk_is_named_and_the_run_goes_on_later(tmp_path, digits, small,
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(StorageError, match="the disk of .* is full"):
+        with pytest.raises(FileError, match="the disk of .* is full"):
             train(small, tmp_path, digits)
     assert train(small, tmp_path, digits).finished
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, digits, small):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot write into .*file.run.*Choose another folder"):
+    with pytest.raises(FileError, match="cannot write into .*file.run.*Choose another folder"):
         train(small, tmp_path / "file" / "run", digits)
 
 

@@ -1,0 +1,108 @@
+"""Text that people type and read: names and values as they are given, tables as they are shown.
+
+What is given wrongly is told by the caller's own kind of error, passed as `error`.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+SCALARS = {"int": int, "float": float, "bool": bool, "str": str}
+_IN_WORDS = {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "text"}
+_WORDS = {"true": "True", "false": "False", "none": "None", "null": "None"}
+
+
+# ---- names ---------------------------------------------------------------------------------------------------------
+
+
+def one_of(what: str, given: Any, allowed: Iterable[str], error: type[Exception] = ValueError, more: str = "") -> Any:
+    """`given`, if it is one of the names allowed. Raises `error` with all of them (and `more`), and the nearest."""
+    allowed = list(allowed)
+    if given in allowed:
+        return given
+    near = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.5)
+    hint = f'. Did you mean "{near[0]}"?' if near else ""
+    choice = f"choose from {', '.join(allowed)}{more}" if allowed else "there are none"
+    raise error(f"there is no {what} {given!r}: {choice}{hint}")
+
+
+# ---- values: a type is written as in an annotation, such as "float", "list[int]", "str | None", "tuple[int, ...]" ---
+
+
+def accepts(annotation: str, value: Any) -> bool:
+    """Whether a value has that type. A bool is no number, a whole number is a float, a list may stand for a tuple."""
+    if annotation.endswith(" | None"):
+        return value is None or accepts(annotation.removesuffix(" | None"), value)
+    if item := _item(annotation):
+        return isinstance(value, list | tuple) and all(accepts(item, element) for element in value)
+    allowed = (int, float) if annotation == "float" else SCALARS[annotation]
+    return isinstance(value, allowed) and isinstance(value, bool) == (annotation == "bool")
+
+
+def typed(name: str, annotation: str, value: Any, error: type[Exception] = ValueError, more: str = "") -> Any:
+    """The value, as a float or a tuple if that is its type. Raises `error`, ended by `more`, for another type."""
+    if not accepts(annotation, value):
+        hint = ""
+        if isinstance(value, str) and accepts(annotation, meant := from_text(annotation, value)):
+            hint = f" (this is text, for YAML too: write {meant!r})"
+        raise error(f"{name} is {value!r}, but must be {_in_words(annotation)}{hint}{more}")
+    if annotation.startswith("tuple["):
+        return tuple(value)
+    return float(value) if annotation == "float" else value
+
+
+def from_text(annotation: str, text: str) -> Any:
+    """What a text on a command line means where a value of that type is wanted; the text itself where it means none."""
+    none = annotation.endswith(" | None") and text.lower() in ("none", "null")
+    if annotation.startswith("str") and not none:
+        return text
+    try:
+        return ast.literal_eval(_WORDS.get(text.lower(), text))
+    except (ValueError, SyntaxError):
+        return text
+
+
+def check_fields(record: Any, error: type[Exception]) -> None:
+    """Put `typed` values into the fields of a dataclass, also a frozen one, as its annotations (strings) ask."""
+    for field in dataclasses.fields(record):
+        value = typed(field.name, field.type, getattr(record, field.name), error)
+        object.__setattr__(record, field.name, value)
+
+
+def _item(annotation: str) -> str:
+    """The type of a list's elements; empty, if it is no list."""
+    kind, _, inside = annotation.partition("[")
+    return inside.removesuffix("]").removesuffix(", ...") if kind in ("list", "tuple") else ""
+
+
+def _in_words(annotation: str) -> str:
+    if annotation.endswith(" | None"):
+        return f"{_in_words(annotation.removesuffix(' | None'))}, or None"
+    item = _item(annotation)
+    return f"a list, each element of it {_IN_WORDS[item]}" if item else _IN_WORDS[annotation]
+
+
+# ---- tables --------------------------------------------------------------------------------------------------------
+
+
+def columns(rows: Iterable[Sequence[str]], header: Sequence[str] = (), right_from: int = 99) -> list[str]:
+    """Rows as lines with aligned cells, under a header if there is one; columns from `right_from` on are numbers."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*filter(None, [header, *rows]), strict=True)]
+    above = [header, ["-" * width for width in widths]] if header else []
+    return [
+        "  ".join(f"{cell:{'>' if i >= right_from else '<'}{widths[i]}}" for i, cell in enumerate(row)).rstrip()
+        for row in [*above, *rows]
+    ]
+
+
+def markdown(rows: Iterable[Sequence[str]], header: Sequence[str], right_from: int = 99) -> str:
+    """Rows as a Markdown table; columns from `right_from` on are numbers. A cell may hold a bar."""
+    under = ["--:" if i >= right_from else "---" for i in range(len(header))]
+    cells = [[cell.replace("|", "&#124;") for cell in row] for row in (header, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    return "\n".join([lines[0], f"|{'|'.join(under)}|", *lines[1:]])
