@@ -11,6 +11,7 @@ from lpsgld.files import FileError
 from lpsgld.lab import session, style
 from lpsgld.lab.figures import saving
 from lpsgld.lab.figures.frames import reveal
+from lpsgld.lab.figures.saving import Slide
 from tests.lab import demo
 
 TEXTS = {"alt": "Two curves; the naive one is wider.", "caption": "The naive law is too wide."}
@@ -204,3 +205,22 @@ def test_where_figures_go(tmp_path, monkeypatch):
     assert session.current().figures == tmp_path / "runs" / "now" / "figures"
     lab.start("05_demo")
     assert session.current().figures == tmp_path / "figures"
+
+
+def test_a_picture_may_know_what_it_says(folder, shown):
+    """A view is drawn with the settings of its slide and the notebook's seed, a function with the data given."""
+    view = demo.view(slide=Slide(**TEXTS, settings={"alpha": 1e-2}))
+    lab.save_figure(view, "05-demo", params={"bits": 2})
+    lab.save_figure(drawing(alpha=1e-2, bits=2, seed=4), "05-same", title=view.title, **TEXTS)
+    assert (folder / "05-demo.png").read_bytes() == (folder / "05-same.png").read_bytes()
+    row = saving.read_manifest(folder)["05-demo"]
+    assert row["parameters"] == {"alpha": 1e-2, "bits": 2, "corrected": True}
+    assert (row["title"], row["alt"], row["caption"]) == (view.title, TEXTS["alt"], TEXTS["caption"])
+
+    @Slide("So it is.", "Nothing", "A plain one")
+    def plain(bits):
+        return demo.view().figure(bits=bits)
+
+    lab.save_figure(plain, "05-plain", 3, caption="Here it is.")
+    row = saving.read_manifest(folder)["05-plain"]
+    assert (row["title"], row["alt"], row["caption"]) == ("A plain one", "Nothing", "Here it is.")

@@ -60,6 +60,13 @@ def test_the_anatomy_of_a_notebook(path, cells):
     assert "CC BY 4.0" in last
 
 
+def test_a_notebook_is_prose_and_calls(path, cells):
+    """What computes lives in the library, what a picture says in its view."""
+    if path.stem[:2] > "06":
+        pytest.skip("still to come")
+    assert sum(len(cell.source.splitlines()) for cell in code(cells)) <= 160
+
+
 def test_solutions_stay_collapsed_in_every_export(cells):
     """A blank line inside <details> would end the HTML block, and the solution would lie open."""
     for cell in cells:

@@ -11,6 +11,8 @@ import json
 import platform
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,37 +31,63 @@ PACKAGES = ("lpsgld", "matplotlib", "numpy", "torch")
 Rows = dict[str, dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Slide:
+    """What a picture says wherever it is shown alone: a view's `slide`, or a decorator of a function that draws.
+
+    caption: one or two sentences. alt: what somebody who cannot see the picture needs to know. title: a heading in the
+    index, by default the view's. settings: of the view, where it is not drawn with its defaults.
+    """
+
+    caption: str
+    alt: str
+    title: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, draw: Callable[..., Figure]) -> Callable[..., Figure]:
+        drawn = style.styled(draw)
+        drawn.slide = self
+        return drawn
+
+
 def save_figure(
-    draw: Callable[[], Figure],
+    draw: Any,
     identifier: str,
-    *,
-    alt: str,
-    caption: str,
-    title: str | None = None,
+    *data: Any,
+    alt: str = "",
+    caption: str = "",
+    title: str = "",
     params: Mapping[str, Any] | None = None,
 ) -> None:
     """Write IDENTIFIER.png and .svg, IDENTIFIER-dark.png and .svg, their row of manifest.json, and show the light one.
 
     Of a figure in frames, also IDENTIFIER-frame-1.png, ..., and the same in dark; its last frame is IDENTIFIER.png.
 
-    draw: draws a new figure in the theme in force each time it is called, such as `lambda: view.figure(alpha=1e-4)`;
-    colours from `role` and `color` follow the theme if they are asked for inside. identifier: notebook's number and
-    a short name, "05-figure-1". alt: what somebody who cannot see the picture needs to know. caption: one or two
-    sentences for the slide. title: a heading in the index, by default the identifier. params: what the picture
-    depends on, beside the seed.
+    draw: a view, drawn with the settings of its slide; or a function that draws a new figure in the theme in force each
+    time it is called with `data`; colours from `role` and `color` follow the theme if they are asked for inside.
+    identifier: notebook's number and a short name, "05-figure-1". alt, caption, title: as in `Slide`, where `draw` has
+    none. params: other settings of the view; else what the picture depends on, beside the seed.
 
     Raises RuntimeError before `lab.start`, TypeError if `draw` does not draw, ValueError for a bad identifier, an empty
     text, another size, or a figure that was drawn outside, FileError if a file cannot be written.
     """
     running = session.required("save_figure")
+    slide = getattr(draw, "slide", None) or Slide("", "")
+    title = title or slide.title or getattr(draw, "title", identifier)
+    alt, caption, params = alt or slide.alt, caption or slide.caption, {**slide.settings, **(params or {})}
     _check(identifier, running.notebook, alt, caption)
-    title = title or identifier
+    if hasattr(draw, "parameters"):
+        seed = {"seed": running.seed} if draw.seeded else {}
+        draw, params = partial(draw.figure, **params, **seed), draw.parameters(**params)
+        params.pop("seed", None)  # it has its own place
+    elif data:
+        draw = partial(draw, *data)
     row = {
         "title": title,
         "caption": caption,
         "alt": alt,
         "notebook": running.notebook,
-        "parameters": _plain(params or {}),
+        "parameters": _plain(params),
         "seed": running.seed,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }

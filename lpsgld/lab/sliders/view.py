@@ -14,6 +14,7 @@ from typing import Any, Literal
 from matplotlib.figure import Figure
 
 from lpsgld.lab import style
+from lpsgld.lab.figures.saving import Slide
 
 Artists = dict[str, Any]
 Readout = Mapping[str, float]
@@ -75,6 +76,7 @@ class View:
     static: the settings to show where nothing can move; each names the parameters that differ from the defaults.
     ghosts: the names of those artists (lines, stairs or bars) that the reader can pin for comparison.
     continuous: whether the picture follows while a slider is dragged, or only once it is let go.
+    slide: what its figure says, for `save_figure`.
     """
 
     name: str
@@ -85,6 +87,7 @@ class View:
     static: tuple[Mapping[str, Any], ...] = ()
     ghosts: tuple[str, ...] = ()
     continuous: bool = True
+    slide: Slide | None = None
 
     def __post_init__(self) -> None:
         names = [control.name for control in self.controls]

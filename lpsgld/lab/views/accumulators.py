@@ -12,8 +12,9 @@ from scipy.optimize import minimize_scalar
 
 from lpsgld import formats
 from lpsgld.lab.figures.frames import reveal
+from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
-from lpsgld.lab.style import color, new_figure, role, styled
+from lpsgld.lab.style import color, new_figure, role
 from lpsgld.toy import chains, theory
 from lpsgld.toy.distances import on_grid_floor, wasserstein2, wasserstein2_smooth
 from lpsgld.toy.exact import Law, refined, stationary, transition
@@ -90,6 +91,12 @@ one_path = View(
         Control("fractional_bits", "fractional bits F", (1, 2, 3, 4, 5), 3),
     ),
     static=({}, {"alpha": 1e-2}),
+    slide=Slide(
+        "400 steps of size 1e-4 on N(0, 1), gap 1/8. The noise of a step is a ninth of a gap: the "
+        "full-precision accumulator adds it up, the naive one stands still nine steps in ten and then jumps "
+        "a whole gap.",
+        "A smooth random path within two gaps of zero, and a staircase that jumps by whole gaps and strays farther.",
+    ),
 )
 
 
@@ -215,7 +222,15 @@ def predicted_std(alpha: float, gap: float) -> float:
     return math.sqrt(theory.naive_temperature(alpha, gap)) * theory.sgld_std(alpha)
 
 
-@styled
+@Slide(
+    "Stationary standard deviation on N(0, 1), gap 1/8. Points: exact, by linear algebra. Lines: the "
+    "target at the temperature T computed from the variance of a single step, and its limit for small "
+    "steps.",
+    "Log-log plot. Points fall from 8.4 at step size 1e-6 to 1 at 0.1 and lie on the line √T "
+    "everywhere; the small-step limit leaves them near 0.002. The full-precision accumulator stays at "
+    "1.",
+    "The naive law over five decades of step sizes",
+)
 def five_decades(alphas: np.ndarray) -> Figure:
     """The standard deviation of both accumulators from the exact laws, and the prediction, for gap 1/8."""
     figure, ax = new_figure(title="Five decades of step sizes")
@@ -313,6 +328,15 @@ mixing = View(
         Control("fractional_bits", "fractional bits F", (2, 3, 4), 3),
     ),
     static=({"alpha": 1e-2}, {"alpha": 1e-4}),
+    slide=Slide(
+        "A mixture with modes at ±1.5, gap 1/8, step size 1e-4. The naive law is the target at temperature "
+        "7. Its relaxation time, from the exact spectral gap, is 24 times shorter than that of full "
+        "precision.",
+        "Left: two sharp modes of the target; the naive law is much wider and fills the valley, on top of "
+        "the heated target. Right: relaxation times against step size; the naive curve bends away below the "
+        "straight full-precision line.",
+        settings={"alpha": 0.0001},
+    ),
 )
 
 
@@ -346,7 +370,14 @@ def naive_best(fractional_bits: int) -> tuple[float, float]:
     return float(found.fun), math.exp(found.x)
 
 
-@styled
+@Slide(
+    "Smallest Wasserstein-2 distance to a coin's posterior that each sampler reaches with any step "
+    "size. One more fractional bit halves it on the grid, and quarters it for the full-precision "
+    "accumulator.",
+    "Distance on a log scale against 1 to 6 fractional bits. Naive and best-on-grid lines fall in "
+    "parallel, the full-precision line starts 25 times lower and falls twice as steeply.",
+    "What one more bit buys",
+)
 def floors(bits: tuple[int, ...]) -> Figure:
     """The distances that no step size can beat, against the number of fractional bits."""
     figure, ax = new_figure(title="What one more bit buys")

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from scipy.interpolate import CubicSpline
 
 from lpsgld.diagnostics import autocorrelation, effective_sample_size, rhat
+from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
-from lpsgld.lab.style import color, new_figure, role, styled
+from lpsgld.lab.style import color, new_figure, role
 from lpsgld.toy import chains, theory
 from lpsgld.toy.exact import Law, refined, stationary
 from lpsgld.toy.mixing import relaxation_time
@@ -85,6 +86,13 @@ descent = View(
         Control("temperature", "temperature T", (0.0, 0.03, 0.1, 0.3, 1.0), 0.1),
     ),
     static=({"temperature": 0.0}, {"temperature": 0.1}, {"temperature": 1.0}),
+    slide=Slide(
+        "Langevin dynamics on N(0, 1) at temperature 1, step size 0.03, all chains from θ = 5. Left: four "
+        "chains. Right: the histogram of 400 chains after 300 steps, and the target.",
+        "Four noisy paths fall from 5 to around 0 within 100 steps and then wander; the histogram on the "
+        "right follows the bell curve of the target.",
+        settings={"temperature": 1.0},
+    ),
 )
 
 
@@ -197,6 +205,13 @@ memory = View(
         Control("burn_in", "burn-in, steps dropped", (0, 25, 50, 100, 200, 400), 0),
     ),
     static=({}, {"burn_in": 200}, {"alpha": 0.003, "burn_in": 200}),
+    slide=Slide(
+        "Left: four Langevin chains on N(0, 1) from -6, -2, 2 and 6, step size 0.03; the first 200 steps "
+        "are dropped. Right: the correlation of states k steps apart, measured and exact.",
+        "Four paths meet within about 100 of 1000 steps. The exact autocorrelation decays smoothly to zero "
+        "within 100 steps; the measured one decays somewhat faster and dips below zero.",
+        settings={"burn_in": 200},
+    ),
 )
 
 
@@ -335,13 +350,26 @@ plane = View(
         Control("steps", "steps", PLANE_STEPS, 300),
     ),
     static=({"steps": 30}, {"steps": 1000}, {"target": "correlated", "steps": 1000}),
+    slide=Slide(
+        "A banana-shaped target (contours at 1, 2 and 3 standard deviations), 200 Langevin chains from one "
+        "start after 1000 steps of size 0.01, and the path of one of them.",
+        "Contours of a bent valley, filled evenly by 200 points; one path wanders along the valley and back.",
+        title="Langevin dynamics in a bent valley",
+        settings={"steps": 1000},
+    ),
 )
 
 
 # ---- pictures without sliders ----------------------------------------------------------------------------------------
 
 
-@styled
+@Slide(
+    "Exact relaxation time of Langevin dynamics with step size 0.02 on two Gaussians of standard "
+    "deviation 0.5, against the position of the modes.",
+    "The relaxation time grows from 26 steps for modes at ±0.5 to 21,000 steps for modes at ±2, faster "
+    "than exponentially.",
+    "How long until it crosses?",
+)
 def crossing_times(distances: np.ndarray) -> Figure:
     """The exact relaxation time on two modes against their distance."""
     figure, ax = new_figure(title="How long until it crosses?")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lpsgld import formats
 from lpsgld.lab.figures.frames import reveal
+from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role
 from lpsgld.rounding import quantize
@@ -154,6 +155,14 @@ one = View(
     ),
     static=({}, {"position": 0.9, "draws": _MOST}),
     ghosts=("mean points", "square points"),
+    slide=Slide(
+        "Left: where x goes. Middle, right: mean and mean square of the error against the position of x "
+        "between two grid points; closed forms, and 1000 draws with bars of two standard errors.",
+        "Nearest goes down with certainty; its mean error is a saw between -1/2 and 1/2. Stochastic "
+        "rounding goes up with probability 0.4; its mean error is 0, its mean squared error a parabola up "
+        "to 1/4.",
+        settings={"draws": 1000},
+    ),
 )
 
 
@@ -261,6 +270,13 @@ sums = View(
     ),
     static=({}, {"increment": 0.07}, {"kind": NOISE}),
     ghosts=("band", "nearest"),
+    slide=Slide(
+        "0.01 is added 10,000 times in a format with gap 1/8. Rounded to nearest, the sum never leaves 0; "
+        "rounded stochastically, it has the right mean and spreads. Right: the sums of 400 chains.",
+        "Left: a horizontal line at 0 for nearest; for stochastic rounding a fan of paths around the "
+        "straight line to 100, within two standard deviations of 3.4. Right: a histogram of the final sums "
+        "around 100.",
+    ),
 )
 
 
@@ -333,6 +349,15 @@ dither = View(
     ),
     static=tuple({"rounding": name} for name in NAMES),
     ghosts=("splines",),
+    slide=Slide(
+        "Left: the probability of each grid point under triangular dither is a quadratic B-spline. Right: "
+        "the mean squared error of the three roundings against the position of x, and 400 draws at each "
+        "point.",
+        "Left: four overlapping bell-shaped curves, one for each grid point, that add up to 1. Right: the "
+        "error of nearest is two arcs that meet in a peak of 1/4, that of stochastic rounding a parabola, "
+        "that of triangular dither a straight line at 1/4.",
+        settings={"rounding": "triangular dither"},
+    ),
 )
 
 
@@ -389,4 +414,12 @@ wave = View(
     ),
     static=tuple({"rounding": name} for name in NAMES),
     ghosts=("heard",),
+    slide=Slide(
+        "A sine of amplitude 0.4 gaps, rounded stochastically 64 times; the average of the copies, and two "
+        "standard deviations around the wave. Rounded to nearest, all copies would be 0.",
+        "A sine wave and a ragged curve that follows it. A band around them is wide at the peaks and "
+        "shrinks to nothing where the wave crosses 0.",
+        title="A wave smaller than half a gap",
+        settings={"copies": 64},
+    ),
 )
