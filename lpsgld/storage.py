@@ -79,7 +79,8 @@ def unpack(packed: Packed) -> Tensor:
 
 def squeeze(codes: Tensor, bits: int) -> Tensor:
     """The lowest bits of each code one after the other: uint8 [ceil(n·bits/8)]."""
-    every = np.unpackbits(codes.flatten().numpy().view(np.uint8).reshape(codes.numel(), -1), axis=1, bitorder="little")
+    held = codes.cpu().flatten().numpy().view(np.uint8).reshape(codes.numel(), codes.element_size())
+    every = np.unpackbits(held, axis=1, bitorder="little")
     return torch.from_numpy(np.packbits(every[:, :bits], bitorder="little"))
 
 

@@ -115,7 +115,7 @@ class Scaled(Format):
     def _spread(self, per_block: Tensor, x: Tensor) -> Tensor:
         """One number a block as one number an element of x."""
         if x.dim() == 0 or x.numel() == 0:
-            return per_block
+            return per_block.reshape(x.shape)
         axis = self._axis_of(x)
         return per_block.repeat_interleave(self.block, -1)[..., : x.size(axis)].movedim(-1, axis)
 
@@ -269,7 +269,7 @@ class NVFP4(Scaled):
         """The codes of E4M3, one a block, and the tensor's scale."""
         tensor = self._tensor_scale(shared[1])
         ratio = self._gathered(self.scale(*shared) / tensor)
-        return _E4M3.encode(ratio.float())[0].view(torch.uint8), tensor.float().reshape(1)
+        return _E4M3.encode(ratio.float())[0].view(torch.uint8), tensor.float().reshape(())
 
     def decode(self, codes: Tensor, scales: Scales = ()) -> Tensor:
         scale = self._spread(_E4M3.decode(scales[0]) * scales[1], codes)
