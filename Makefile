@@ -26,10 +26,10 @@ run: $(VENV)/installed
 smoke: $(VENV)/installed
 	@$(PY) -m lpsgld run --profile smoke
 
-book: $(VENV)/installed-book
+book: $(VENV)/installed
 	@$(PY) -m lpsgld book --run
 
-slides: $(VENV)/installed-book
+slides: $(VENV)/installed
 	@$(PY) -m lpsgld slides
 
 test: $(VENV)/installed-test
@@ -55,12 +55,8 @@ $(VENV)/created:
 	@touch $@
 
 $(VENV)/installed: $(VENV)/created pyproject.toml constraints.txt
-	$(PIP) install -c constraints.txt -e .
+	$(PIP) install -c constraints.txt -e ".[course]"
 	@touch $@
-
-$(VENV)/installed-book: $(VENV)/created pyproject.toml constraints.txt
-	$(PIP) install -c constraints.txt -e ".[book]"
-	@touch $@ $(VENV)/installed
 
 $(VENV)/installed-test: $(VENV)/created pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e ".[test]"

@@ -1,8 +1,8 @@
 """The command line: `lpsgld` or `python -m lpsgld`.
 
 Each subcommand is a row of COMMANDS: its name, one line of help, the function that adds its arguments and the
-function that runs it and returns the exit status. Those of notebooks import the batch runner inside: training on a GPU
-machine must not ask for papermill and Jupyter.
+function that runs it and returns the exit status. Those of notebooks import the batch runner inside: the library alone
+(`pip install lpsgld`) has no papermill and no Jupyter.
 """
 
 import argparse
@@ -46,6 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.function(options)
     except Mistake as mistake:
         print(f"lpsgld: {mistake}", file=sys.stderr)
+        return MISTAKE
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "lpsgld"):
+            raise
+        print(f'lpsgld: {package} is missing. The course brings it: pip install "lpsgld[course]"', file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
         print("lpsgld: interrupted", file=sys.stderr)

@@ -35,6 +35,19 @@ def test_a_path_that_is_missing_would_be_found():
     assert named_paths(text) == {"gone.py", "lost.md", "tests/nowhere/test_it.py"}
 
 
+def test_the_python_of_the_readme_runs_and_says_what_it_gives(tmp_path, monkeypatch):
+    """All blocks in one session, as a reader would paste them. `...  # 2.66 instead of 1` must be 2.66."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    session, promised = {}, []
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), session)
+        promised += re.findall(r"^(\S.*)  # (\d+\.\d+) ", block, re.M)
+    assert len(blocks) >= 3 and promised
+    for expression, number in promised:
+        assert f"{eval(expression, session):.2f}" == number
+
+
 def test_the_citation_is_of_this_version_and_names_the_paper():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

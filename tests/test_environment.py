@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
-ONLY_ON_PYPI = {"qtorch"}
+ONLY_ON_PYPI = {"qtorch", "math-core"}
 
 
 def bounds(lines: list[str]) -> dict[str, str]:
@@ -25,23 +25,27 @@ def project() -> dict:
 
 
 @pytest.fixture(scope="module")
+def required(project) -> dict[str, str]:
+    """What the course needs, the library's requirements included."""
+    return bounds(project["dependencies"] + project["optional-dependencies"]["course"])
+
+
+@pytest.fixture(scope="module")
 def environment() -> dict:
     return yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 
 
-def test_conda_environment_has_the_packages_and_bounds_of_pyproject(project, environment):
-    required = bounds(project["dependencies"])
+def test_conda_environment_has_the_packages_and_bounds_of_pyproject(project, required, environment):
     conda = [line for line in environment["dependencies"] if isinstance(line, str)]
     expected = {CONDA_NAMES.get(name, name): bound for name, bound in required.items() if name not in ONLY_ON_PYPI}
     assert bounds(conda) == expected | {"python": project["requires-python"], "pip": ""}
 
 
-def test_conda_environment_takes_the_rest_through_pip(project, environment):
+def test_conda_environment_takes_the_rest_through_pip(project, required, environment):
     (pip,) = [part["pip"] for part in environment["dependencies"] if isinstance(part, dict)]
     *packages, itself = pip
-    required = bounds(project["dependencies"])
     assert bounds(packages) == {name: required[name] for name in ONLY_ON_PYPI}
-    assert itself == "-e ."
+    assert itself == "-e .[course]"
     assert environment["channels"] == ["conda-forge"]
     assert environment["name"] == project["name"]
 

@@ -42,7 +42,7 @@ def find_directory() -> Path:
             return directory
     raise BatchError(
         f"no notebooks in {Path.cwd() / 'notebooks'}, nor beside the package: "
-        "run from a checkout of the repository, or install it with `pip install -e .`"
+        'run from a checkout of the repository, or install it from there: `pip install -e ".[course]"`'
     )
 
 

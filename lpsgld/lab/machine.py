@@ -27,7 +27,7 @@ from lpsgld.text import markdown
 
 _GIB = 1024**3
 _MEMORY, _DISK = 2 * _GIB, 1 * _GIB  # what the notebooks need at laptop size, with room to spare
-_INSTALL = "in the project's folder: `make run`, or `pip install -e .`; then restart the kernel"
+_INSTALL = 'in the folder of the project: `make run`, or `pip install -e ".[course]"`; then restart the kernel'
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,14 @@ def python() -> Finding:
 def packages(requirements: list[str] | None = None) -> list[Finding]:
     """One finding if every package is within its bound, else one for each that is not.
 
-    requirements: lines such as "torch>=2.11"; by default those of the installed project (pyproject.toml).
+    requirements: lines such as "torch>=2.11"; by default those of the installed project, with what the course needs.
     """
     if requirements is None:
         try:
             requirements = metadata.requires("lpsgld") or []
         except metadata.PackageNotFoundError:
             return [Finding("packages", "lpsgld is not installed", _INSTALL)]
-    wanted = [r for r in map(Requirement, requirements) if r.marker is None or r.marker.evaluate({"extra": ""})]
+    wanted = [r for r in map(Requirement, requirements) if r.marker is None or r.marker.evaluate({"extra": "course"})]
     bad = [finding for finding in map(_package, wanted) if finding.mend]
     return bad or [Finding("packages", f"all {len(wanted)} are there, in versions that fit")]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 
 from bs4 import BeautifulSoup, NavigableString
+from math_core import LatexError, LatexToMathML
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from lpsgld.batch.errors import BatchError
@@ -47,11 +48,7 @@ def typeset(soup: BeautifulSoup) -> BeautifulSoup:
 
 
 def mathml(tex: str, display: bool = False) -> str:
-    """One formula as a `<math>` element. Raises BatchError if it is not TeX, or if the converter is missing."""
-    try:
-        from math_core import LatexError, LatexToMathML
-    except ImportError as error:
-        raise BatchError("formulas need the package math-core: pip install -e '.[book]'") from error
+    """One formula as a `<math>` element. Raises BatchError if it is not TeX."""
     try:
         return LatexToMathML(fancy_error=False).convert_with_local_state(tex, displaystyle=display)
     except LatexError as error:
