@@ -16,7 +16,7 @@ from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.devices import seeded
 from lpsgld.bnn.studies import sweep
 from lpsgld.bnn.studies.sweep import Point, Settings, Sweep, SweepError
-from lpsgld.samplers.sgld import NonFiniteGradient
+from lpsgld.samplers.optimizer import NonFiniteGradient
 from lpsgld.toy.exact import stationary
 from lpsgld.toy.targets import Gaussian
 
