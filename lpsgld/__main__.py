@@ -100,7 +100,7 @@ def _execute(
 
     # `kill` ends a run as Ctrl-C does: no kernel is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    results = batch.run(notebooks, profile, overrides, out, directory)
+    results = batch.run_notebooks(notebooks, profile, overrides, out, directory)
     print("\n" + report(results, batch.run_directory(directory, profile, out)))
     statuses = {result.status for result in results}
     if "interrupted" in statuses:

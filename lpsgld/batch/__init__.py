@@ -15,10 +15,10 @@ from lpsgld.batch.errors import BatchError
 from lpsgld.batch.execution import Result, execute
 from lpsgld.batch.plan import Job, Overrides
 
-__all__ = ["BatchError", "Result", "run", "run_directory"]
+__all__ = ["BatchError", "Result", "run_directory", "run_notebooks"]
 
 
-def run(
+def run_notebooks(
     notebooks: Sequence[str] = (),
     profile: str = "laptop",
     overrides: Overrides | None = None,

@@ -49,7 +49,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 def train_command(options: argparse.Namespace) -> int:
     """Train as asked, then say where the samples are."""
     recipe = _recipe(options.recipe).override(**_fields(options))
-    function = torchrun.train_chains if torchrun.under_torchrun() else loop.train
+    function = torchrun.train_own_chain if torchrun.under_torchrun() else loop.train
     run = function(recipe, options.out, **_training(options))
     last = run.history[-1]
     print(
@@ -94,7 +94,7 @@ def evaluate_command(options: argparse.Namespace) -> int:
     print(_scores(evaluation.summary()))
     if options.json:
         about = {name: getattr(options, name) for name in ("rounding", "label", "commit")}
-        records.write(options.json, records.record(chain_runs, evaluation, dataset=dataset, **about))
+        records.write(options.json, records.make(chain_runs, evaluation, dataset=dataset, **about))
     return 0
 
 

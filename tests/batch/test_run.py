@@ -110,7 +110,7 @@ def finished(make_folder, tmp_path_factory) -> Finished:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(foreign))
         patch.setattr(torch.cuda, "is_available", lambda: False)
-        results = batch.run(profile="smoke", overrides={"01_good": {"seed": 7}}, out=out, notebook_dir=folder.path)
+        results = batch.run_notebooks(profile="smoke", overrides={"01_good": {"seed": 7}}, out=out, notebook_dir=folder.path)
     assert [result.name for result in results] == names
     return Finished(results, out)
 
@@ -203,7 +203,7 @@ def test_an_output_directory_that_cannot_be_made_is_refused(folder, tmp_path):
     folder.profile("smoke", **{"01_good": {}})
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(batch.BatchError, match="cannot make the output directory"):
-        batch.run(profile="smoke", out=tmp_path / "file" / "run", notebook_dir=folder.path)
+        batch.run_notebooks(profile="smoke", out=tmp_path / "file" / "run", notebook_dir=folder.path)
 
 
 @pytest.mark.parametrize(("error", "status"), [(OSError("disk full"), "failed"), (KeyboardInterrupt(), "interrupted")])
@@ -214,7 +214,7 @@ def test_what_happens_while_files_are_written_is_a_result_too(folder, tmp_path, 
     monkeypatch.setattr(batch, "execute", fail)
     folder.notebook("01_good", "1")
     folder.profile("smoke", **{"01_good": {}})
-    (result,) = batch.run(profile="smoke", out=tmp_path / "run", notebook_dir=folder.path)
+    (result,) = batch.run_notebooks(profile="smoke", out=tmp_path / "run", notebook_dir=folder.path)
     assert (result.status, result.where) == (status, "writing its files")
     assert result.reason in ("disk full", "interrupted")
 
@@ -226,7 +226,7 @@ def test_a_notebook_whose_html_copy_fails_is_kept(folder, tmp_path, monkeypatch)
     monkeypatch.setattr("lpsgld.batch.execution.to_html", fail)
     folder.notebook("01_good", "1")
     folder.profile("smoke", **{"01_good": {}})
-    (result,) = batch.run(profile="smoke", out=tmp_path / "run", notebook_dir=folder.path)
+    (result,) = batch.run_notebooks(profile="smoke", out=tmp_path / "run", notebook_dir=folder.path)
     assert (result.status, result.where, result.reason) == ("failed", "the HTML copy", "RuntimeError: no template")
     assert (result.executed.exists(), result.html) == (True, None)
 
@@ -273,7 +273,7 @@ def test_only_a_profiles_own_run_writes_into_the_figures_for_slides(folder, tmp_
     folder.notebook("01_where", source + "print(lab.session.current().figures)")
     folder.profile("small", **{"01_where": {"live": False, "smoke": smoke}})
     chosen = tmp_path / out if out else None
-    (result,) = batch.run(profile="small", overrides=overrides, out=chosen, notebook_dir=folder.path)
+    (result,) = batch.run_notebooks(profile="small", overrides=overrides, out=chosen, notebook_dir=folder.path)
     assert result.status == "passed", result.reason
     (*_, cell) = nbformat.read(result.executed, as_version=4).cells
     assert Path(cell.outputs[0].text.strip()) == tmp_path / where

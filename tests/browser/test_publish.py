@@ -78,7 +78,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A book of one real notebook, executed at small sizes."""
     root = tmp_path_factory.mktemp("story")
-    (result,) = batch.run([STORY], "smoke", out=root / "run")
+    (result,) = batch.run_notebooks([STORY], "smoke", out=root / "run")
     assert result.status == "passed", result.reason
     return build_book([STORY], root / "run", root / "book", ROOT / "notebooks").parent
 

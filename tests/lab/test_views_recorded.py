@@ -21,7 +21,7 @@ def made_up(recipe: str, samples: int, label: str) -> records.Record:
     dataset = {"name": "folder:a.tar", "train": 50_000, "test": 400, "fingerprint": "0", "classes": [], "mean": [0.5]}
     small = RECIPES[recipe].override(width=16, epochs=samples, samples=samples, cycles=1, schedule="decay")
     run = Run(None, small, 0, dataset, {"device": "a made-up machine"}, history)
-    return records.record(run, ensemble.combine(iter(members), labels), label=label)
+    return records.make(run, ensemble.combine(iter(members), labels), label=label)
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,7 @@ def test_solutions_stay_collapsed_in_every_export(cells):
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     out = tmp_path_factory.mktemp("smoke")
-    return out, {result.name: result for result in batch.run(profile="smoke", out=out)}
+    return out, {result.name: result for result in batch.run_notebooks(profile="smoke", out=out)}
 
 
 def test_the_smoke_profile_runs_every_notebook(smoke):
@@ -131,7 +131,7 @@ def test_vector_graphics_stay_small(smoke):
 
 def test_a_notebook_that_runs_again_draws_the_same_bytes(smoke, tmp_path):
     out, _ = smoke
-    (result,) = batch.run(["02"], profile="smoke", out=tmp_path)
+    (result,) = batch.run_notebooks(["02"], profile="smoke", out=tmp_path)
     assert result.status == "passed", result.reason
     first, second = (
         {path.name: path.read_bytes() for path in (folder / "figures").glob("02-*")} for folder in (out, tmp_path)

@@ -148,11 +148,11 @@ def step_seconds(
 
 
 def _forward_and_backward(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
-    def run() -> None:
+    def both_ways() -> None:
         model.zero_grad()
         F.cross_entropy(model(images), labels).backward()
 
-    return run
+    return both_ways
 
 
 def _main(recipe: str, settings: str) -> None:

@@ -121,17 +121,17 @@ def _cifar(name: str, cache: Path) -> Dataset:
         raise _not_downloaded(name, [archive], _CIFAR_URL, cache, error) from error
     with tarfile.open(cache / archive) as tar:
         read = {file: tar.extractfile(file).read() for file in (*train_files, test_file, names_file)}
-    train = _cifar_records(b"".join(read[file] for file in train_files), label_bytes)
-    test = _cifar_records(read[test_file], label_bytes)
+    train = _cifar_images(b"".join(read[file] for file in train_files), label_bytes)
+    test = _cifar_images(read[test_file], label_bytes)
     classes = tuple(read[names_file].decode().split())
     return Dataset(name, *train, *test, classes, _CIFAR_MEAN, _CIFAR_STD, pad=4, flip=True)
 
 
-def _cifar_records(data: bytes, label_bytes: int) -> tuple[Tensor, Tensor]:
-    """Images and labels from records of label bytes followed by 3 x 32 x 32 pixels."""
-    records = np.frombuffer(data, np.uint8).reshape(-1, label_bytes + 3072)
-    images = records[:, label_bytes:].reshape(-1, 3, 32, 32).copy()
-    return torch.from_numpy(images), torch.from_numpy(records[:, label_bytes - 1].astype(np.int64))
+def _cifar_images(data: bytes, label_bytes: int) -> tuple[Tensor, Tensor]:
+    """Images and labels from rows of label bytes followed by 3 x 32 x 32 pixels."""
+    rows = np.frombuffer(data, np.uint8).reshape(-1, label_bytes + 3072)
+    images = rows[:, label_bytes:].reshape(-1, 3, 32, 32).copy()
+    return torch.from_numpy(images), torch.from_numpy(rows[:, label_bytes - 1].astype(np.int64))
 
 
 def _not_downloaded(name: str, files: list[str], url: str, folder: Path, error: Exception) -> DatasetError:

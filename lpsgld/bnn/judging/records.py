@@ -83,7 +83,7 @@ class Record:
         return Reliability(**{name: _tensor(column) for name, column in self.reliability[who].items()})
 
 
-def record(
+def make(
     run: Run | Sequence[Run],
     evaluation: Evaluation,
     *,

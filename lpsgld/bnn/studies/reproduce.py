@@ -56,7 +56,7 @@ def reproduce(
 
     rows: of ROWS; all, if None. fields: override those of every recipe; `samples` follows `epochs`. A row whose result
     exists is not looked at again. time_limit: seconds, after which the call returns at an epoch's end. label, commit:
-    see `records.record`. options: others of `loop.train`. Raises what `train` and `ensemble.evaluate` raise.
+    see `records.make`. options: others of `loop.train`. Raises what `train` and `ensemble.evaluate` raise.
     """
     deadline = time.monotonic() + (math.inf if time_limit is None else time_limit)
     recipes = {row: _recipe(row, fields or {}) for row in rows or ROWS}
@@ -77,7 +77,7 @@ def reproduce(
             tqdm.write(f"{row}: {len(run.history)} of {run.recipe.epochs} epochs, not yet evaluated")
             return False
         evaluation = ensemble.evaluate(run, **where)
-        records.write(record / f"{row}.json", records.record(run, evaluation, label=label, commit=commit))
+        records.write(record / f"{row}.json", records.make(run, evaluation, label=label, commit=commit))
         scores = evaluation.summary()["ensemble"]
         tqdm.write(f"{row}: error {scores['error']:.2%}, ECE {scores['ece']:.2%}, in {record / row}.json")
     return True

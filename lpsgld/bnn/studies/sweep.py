@@ -211,14 +211,14 @@ def standard_errors(higher: np.ndarray, lower: np.ndarray) -> float:
     return float((higher.mean() - lower.mean()) / error)
 
 
-def recorded(settings: Settings, folder: Path) -> Sweep | None:
+def find(settings: Settings, folder: Path) -> Sweep | None:
     """The sweep among a folder's *.json that has these settings, whatever its bits and its number of seeds."""
     sweeps = (Sweep.read(path) for path in sorted(folder.glob("*.json")))
     free = {"bits": settings.bits, "seeds": settings.seeds}
     return next((sweep for sweep in sweeps if dataclasses.replace(sweep.settings, **free) == settings), None)
 
 
-def run(
+def compute(
     settings: Settings,
     folder: Path,
     *,
@@ -261,7 +261,7 @@ def rounding_at_the_end(
     data = reduced(datasets.load(settings.dataset) if dataset is None else dataset, settings)
     x, point, members = inputs(data, data.test_images).to(where), Point("sgld", "full", bits), []
     with seeded(where, settings.seed, *point.key):
-        for weights, theta, predict in chains(point, settings, data, where):
+        for weights, theta, predict in draw_networks(point, settings, data, where):
             members.append(torch.stack([predict(weights, x), predict(theta, x)]).cpu())
     averages = torch.stack(members).mean(0)  # [2, seeds, N, C]
     return tuple(np.array([metrics.nll(p, data.test_labels) for p in of]) for of in averages)
@@ -295,7 +295,7 @@ class Networks(NamedTuple):
     predict: Callable[[Tensor, Tensor], Tensor]
 
 
-def chains(point: Point, settings: Settings, data: Dataset, device: torch.device) -> Iterator[Networks]:
+def draw_networks(point: Point, settings: Settings, data: Dataset, device: torch.device) -> Iterator[Networks]:
     """Train `settings.seeds` chains side by side and give their networks, `settings.networks` times.
 
     Random numbers come from torch's default generators.
@@ -346,7 +346,7 @@ def _measure(point: Point, settings: Settings, data: Dataset, device: torch.devi
     began = time.perf_counter()
     x = inputs(data, data.test_images).to(device)
     members, squares, histogram = [], 0, torch.zeros(_BINS)
-    for weights, _, predict in chains(point, settings, data, device):
+    for weights, _, predict in draw_networks(point, settings, data, device):
         members.append(predict(weights, x).cpu())
         squares = squares + weights.square().mean(1).cpu() / settings.networks
         middle = (_BINS - 1) // 2

@@ -30,7 +30,7 @@ def under_torchrun() -> bool:
     return dist.is_torchelastic_launched()
 
 
-def train_chains(
+def train_own_chain(
     recipe: Recipe,
     out: str | Path,
     *,

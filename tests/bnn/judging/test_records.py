@@ -19,7 +19,7 @@ def evaluation(finished, digits):
 
 @pytest.fixture(scope="module")
 def record(finished, evaluation):
-    return records.record(finished, evaluation, label="a part of the digits", commit="abc123")
+    return records.make(finished, evaluation, label="a part of the digits", commit="abc123")
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_it_says_what_was_computed(record, finished):
 
 def test_branches_are_kept_for_some_epochs(finished, evaluation):
     long = dataclasses.replace(finished, history=[finished.history[0] | {"epoch": e} for e in range(1, 246)])
-    history = records.record(long, evaluation).history
+    history = records.make(long, evaluation).history
     with_branches = [row["epoch"] for row in history if "branches" in row]
     assert len(history) == 245 and 20 <= len(with_branches) <= 25 and with_branches[-1] == 245
 
@@ -83,7 +83,7 @@ def test_no_path_of_the_machine_gets_in(tmp_path, finished, evaluation, digits):
         finished, recipe=finished.recipe.override(dataset=name), dataset=finished.dataset | {"name": name}
     )
     other = dataclasses.replace(digits, name=name, test_images=255 - digits.test_images)
-    records.write(tmp_path / "result.json", records.record(run, evaluation, dataset=other))
+    records.write(tmp_path / "result.json", records.make(run, evaluation, dataset=other))
     text = (tmp_path / "result.json").read_text()
     assert str(tmp_path) not in text and "/" not in text.replace("\\/", "")
     back = records.read(tmp_path / "result.json")
@@ -92,16 +92,16 @@ def test_no_path_of_the_machine_gets_in(tmp_path, finished, evaluation, digits):
 
 def test_images_other_than_those_trained_on_are_told(finished, evaluation, digits):
     other = dataclasses.replace(digits, name="folder:x/inverted", test_images=255 - digits.test_images)
-    told = records.record(finished, evaluation, dataset=other).dataset
+    told = records.make(finished, evaluation, dataset=other).dataset
     assert told["fingerprint"] == other.fingerprint != digits.fingerprint
     assert told["trained_on"] == {"name": "digits", "train": 500, "fingerprint": digits.fingerprint}
     same = dataclasses.replace(digits, name="folder:elsewhere")
-    assert "trained_on" not in records.record(finished, evaluation, dataset=same).dataset
+    assert "trained_on" not in records.make(finished, evaluation, dataset=same).dataset
 
 
 def test_chains_are_kept_apart(finished, evaluation):
     second = dataclasses.replace(finished, chain=1)
-    both = records.record([finished, second], evaluation)
+    both = records.make([finished, second], evaluation)
     assert [chain["chain"] for chain in both.chains] == [0, 1]
     assert both.seconds == pytest.approx(2 * sum(row["seconds"] for row in finished.history), rel=1e-5)
 

@@ -55,7 +55,7 @@ def test_without_data_the_weights_sample_their_prior_as_the_exact_law_says(accum
     data = Dataset("black", black, labels, black, labels, tuple("0123456789"), (0.0,), (1.0,))
     settings = Settings(burn_in=400, steps=1, networks=1)  # 400 steps are nine relaxation times
     with seeded(CPU, 1):
-        networks = next(sweep.chains(Point("sgld", accumulator, bits), settings, data, CPU))
+        networks = next(sweep.draw_networks(Point("sgld", accumulator, bits), settings, data, CPU))
     fmt = formats.parse("full" if bits is None else f"fixed({bits + 3},{bits})")
     exact = stationary(Gaussian(0.0, 0.3), settings.lr / 200, fmt, accumulator).std
     measured = networks.accumulator[:, :640].std().item()
@@ -96,7 +96,7 @@ def test_a_full_accumulator_is_scored_rounded_and_not(digits):
 def test_a_step_that_is_too_large_is_told(digits, tmp_path):
     wild = dataclasses.replace(TINY, lr=1e30, integer_bits=10, batch_size=500)
     with pytest.raises(NonFiniteGradient, match="smaller step size"):
-        sweep.run(wild, tmp_path, dataset=digits, progress=False)
+        sweep.compute(wild, tmp_path, dataset=digits, progress=False)
 
 
 # ---- settings, files, resuming ---------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def test_unknown_settings_are_told():
 @pytest.fixture(scope="module")
 def finished(digits, tmp_path_factory) -> tuple[Sweep, Path]:
     folder = tmp_path_factory.mktemp("sweep")
-    return sweep.run(TINY, folder, dataset=digits, progress=False), folder
+    return sweep.compute(TINY, folder, dataset=digits, progress=False), folder
 
 
 def test_a_sweep_that_was_cut_off_goes_on(finished, digits, tmp_path):
@@ -142,14 +142,14 @@ def test_a_sweep_that_was_cut_off_goes_on(finished, digits, tmp_path):
             (tmp_path / path.name).write_text(path.read_text())
     kept = tmp_path / "sgd-full-1.json"
     kept.write_text(json.dumps(json.loads(kept.read_text()) | {"std": ["kept"]}))
-    again = sweep.run(TINY, tmp_path, dataset=digits, progress=False)
+    again = sweep.compute(TINY, tmp_path, dataset=digits, progress=False)
     assert again.rows["sgd-full-1"]["std"] == ["kept"], "a finished point is not computed again"
     for name in ("sgld-vc-1", "sgld-vc-4"):
         assert without_seconds(again)[name] == without_seconds(whole)[name], "bit for bit"
 
 
 def test_a_point_does_not_depend_on_the_others(finished, digits, tmp_path):
-    alone = sweep.run(dataclasses.replace(TINY, bits=(4,)), tmp_path, dataset=digits, progress=False)
+    alone = sweep.compute(dataclasses.replace(TINY, bits=(4,)), tmp_path, dataset=digits, progress=False)
     whole = without_seconds(finished[0])
     assert all(row == whole[name] for name, row in without_seconds(alone).items())
 
@@ -159,9 +159,9 @@ def test_a_sweep_survives_its_file(finished, tmp_path):
     path = tmp_path / "recorded" / "some.json"
     result.write(path)
     assert Sweep.read(path) == result
-    assert sweep.recorded(dataclasses.replace(TINY, bits=(1, 2), seeds=9), path.parent) == result
-    assert sweep.recorded(dataclasses.replace(TINY, lr=0.1), path.parent) is None
-    assert sweep.recorded(TINY, tmp_path / "nowhere") is None
+    assert sweep.find(dataclasses.replace(TINY, bits=(1, 2), seeds=9), path.parent) == result
+    assert sweep.find(dataclasses.replace(TINY, lr=0.1), path.parent) is None
+    assert sweep.find(TINY, tmp_path / "nowhere") is None
 
 
 def test_a_file_that_is_no_sweep(finished, tmp_path):

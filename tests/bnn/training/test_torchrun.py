@@ -16,7 +16,7 @@ from lpsgld.bnn.training import torchrun
 from lpsgld.bnn.training.recipes import Recipe
 assert torchrun.under_torchrun()
 digits = datasets.load("digits").subset(500, 200) if sys.argv[3] == "subset" else None
-torchrun.train_chains(Recipe.from_json(sys.argv[1]), sys.argv[2], dataset=digits, progress=False, device="cpu")
+torchrun.train_own_chain(Recipe.from_json(sys.argv[1]), sys.argv[2], dataset=digits, progress=False, device="cpu")
 """
 
 
@@ -46,7 +46,7 @@ def test_a_chain_that_fails_does_not_stop_the_other(tmp_path, digits, small):
 
 def test_chains_do_not_go_into_a_single_run(finished):
     with pytest.raises(RunError, match="holds a single run"):
-        torchrun.train_chains(finished.recipe, finished.path)
+        torchrun.train_own_chain(finished.recipe, finished.path)
     assert not torchrun.under_torchrun()
 
 

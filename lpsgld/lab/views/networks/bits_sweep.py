@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from lpsgld.bnn.studies.sweep import BIN, CURVES, Point, Settings, Sweep, recorded, run
+from lpsgld.bnn.studies.sweep import BIN, CURVES, Point, Settings, Sweep, compute, find
 from lpsgld.lab import session
 from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, paper, role, styled
@@ -44,8 +44,8 @@ _FLOOR = 1e-3  # the bands stay on a logarithmic axis
 def load(settings: Settings) -> Sweep:
     """The recorded sweep with these settings; if there is none, it is computed now and kept in the run's folder."""
     root = session.repository()
-    found = recorded(settings, root / "notebooks" / "recorded" / "sweeps") if root else None
-    return found or run(settings, session.run_folder(settings.to_json()))
+    found = find(settings, root / "notebooks" / "recorded" / "sweeps") if root else None
+    return found or compute(settings, session.run_folder(settings.to_json()))
 
 
 def curves(sweep: Sweep) -> list[tuple[str, str]]:
