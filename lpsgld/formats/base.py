@@ -38,11 +38,10 @@ class Grid(NamedTuple):
 class Format(ABC):
     """A number format. A family of them is a subclass in a module of its own, found by `names.parse`.
 
-    forms: how its names are written, for the error that lists them. examples: names to suggest for a misspelt one.
+    forms: how its names are written, for the error that lists them.
     """
 
     forms: ClassVar[tuple[str, ...]] = ()
-    examples: ClassVar[tuple[str, ...]] = ()
     families: ClassVar[list[type[Format]]] = []
 
     def __init_subclass__(cls) -> None:

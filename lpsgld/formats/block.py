@@ -10,21 +10,8 @@ import torch
 from qtorch import BlockFloatingPoint
 from torch import Tensor
 
-from lpsgld.formats.base import (
-    MAX_EXPONENT,
-    MIN_EXPONENT,
-    Format,
-    FormatError,
-    Grid,
-    Scales,
-    exponent,
-    exponent_above,
-    integer_type,
-    integers,
-    require,
-    require_codes,
-    signed,
-)
+from lpsgld.formats import base
+from lpsgld.formats.base import Format, FormatError, Grid, Scales
 from lpsgld.formats.fixed import MANTISSA_BITS
 
 
@@ -40,15 +27,14 @@ class Block(Format):
     dim: int = -1
 
     forms = ("block(W,DIM)",)
-    examples = ("block(8,0)", "block(8,-1)")
 
     def __post_init__(self) -> None:
-        require(self.name, "word length W", self.wl, 2, MANTISSA_BITS)
-        require(self.name, "block axis DIM", self.dim, -1, 63)
+        base.require(self.name, "word length W", self.wl, 2, MANTISSA_BITS)
+        base.require(self.name, "block axis DIM", self.dim, -1, 63)
 
     @classmethod
     def read(cls, word: str, fields: list[str]) -> Block | None:
-        return cls(*integers(fields)) if word == "block" and len(fields) == 2 else None
+        return cls(*base.integers(fields)) if word == "block" and len(fields) == 2 else None
 
     @classmethod
     def translate(cls, descriptor: Any) -> Block | None:
@@ -87,16 +73,16 @@ class Block(Format):
     def grid(self, x: Tensor, largest: Tensor, reach: float | Tensor | None = None) -> Grid:
         high = 2.0 ** (self.wl - 1) - 1
         if reach is None:
-            e = exponent(largest)
+            e = base.exponent(largest)
         else:
             self.require_head_room()
-            e = exponent_above((largest + reach) / (high - 2)) + self.wl - 2
-        e = e.masked_fill(largest.isinf(), MAX_EXPONENT) - (self.wl - 2)
-        gap = torch.ldexp(torch.ones_like(largest), e.clamp(MIN_EXPONENT, MAX_EXPONENT - (self.wl - 2)))
+            e = base.exponent_above((largest + reach) / (high - 2)) + self.wl - 2
+        e = e.masked_fill(largest.isinf(), base.MAX_EXPONENT) - (self.wl - 2)
+        gap = torch.ldexp(torch.ones_like(largest), e.clamp(base.MIN_EXPONENT, base.MAX_EXPONENT - (self.wl - 2)))
         return Grid(gap.masked_fill(largest.isnan(), torch.nan), -high, high)
 
     def require_head_room(self) -> None:
-        require_codes(self.name, 2.0 ** (self.wl - 1) - 3)
+        base.require_codes(self.name, 2.0 ** (self.wl - 1) - 3)
 
     def nearest(self, x: Tensor, g: Grid) -> Tensor:
         # qtorch adds 6·2^e, which drops the bits below 2^(e-21), before it rounds ties up
@@ -105,11 +91,11 @@ class Block(Format):
         return (((x + shift) - shift) / g.gap + 0.5).floor()
 
     def codes(self, x: Tensor, units: Tensor, *shared: Tensor) -> Tensor:
-        return units.to(integer_type(self.wl))
+        return units.to(base.integer_type(self.wl))
 
     def scales(self, x: Tensor, *shared: Tensor) -> Scales:
         """log2 Δ of each block."""
-        e = exponent(self.grid(x, *shared).gap).flatten()
+        e = base.exponent(self.grid(x, *shared).gap).flatten()
         return (e.to(torch.int8 if e.numel() == 0 or int(e.min()) >= -128 else torch.int16),)
 
     def decode(self, codes: Tensor, scales: Scales = ()) -> Tensor:
@@ -117,7 +103,7 @@ class Block(Format):
         if self.dim >= 0 and codes.dim():
             shape[self.dim] = scales[0].numel()
         # float64: 2^-149 times a code is exact there whatever the device does with float32 subnormals
-        return torch.ldexp(signed(codes, self.wl).double(), scales[0].int().reshape(shape)).float()
+        return torch.ldexp(base.signed(codes, self.wl).double(), scales[0].int().reshape(shape)).float()
 
     def values(self, largest: float = 1.0) -> Tensor:
         gap, low, high = self.grid(None, torch.tensor(float(largest)))

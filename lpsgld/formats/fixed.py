@@ -9,17 +9,8 @@ import torch
 from qtorch import FixedPoint
 from torch import Tensor
 
-from lpsgld.formats.base import (
-    LARGEST,
-    Format,
-    FormatError,
-    Grid,
-    Scales,
-    integer_type,
-    integers,
-    require,
-    signed,
-)
+from lpsgld.formats import base
+from lpsgld.formats.base import Format, FormatError, Grid, Scales
 
 MANTISSA_BITS = 24  # float32 holds integers up to 2^24, so codes of more bits could not be simulated exactly
 _FLAGS = ("symmetric", "unclamped")
@@ -38,18 +29,17 @@ class Fixed(Format):
     clamp: bool = True
 
     forms = ("fixed(W,F)", "fixed(W,F,symmetric)")
-    examples = ("fixed(8,3)", "fixed(8,8)", "fixed(8,3,symmetric)")
 
     def __post_init__(self) -> None:
-        require(self.name, "word length W", self.wl, 1, MANTISSA_BITS)
-        require(self.name, "number of fractional bits F", self.fl, 1, 126)
+        base.require(self.name, "word length W", self.wl, 1, MANTISSA_BITS)
+        base.require(self.name, "number of fractional bits F", self.fl, 1, 126)
 
     @classmethod
     def read(cls, word: str, fields: list[str]) -> Fixed | None:
         flags = [field for field in fields[2:] if field in _FLAGS]
         if word != "fixed" or len(fields) < 2 or len(fields) != 2 + len(set(flags)):
             return None
-        return cls(*integers(fields[:2]), symmetric="symmetric" in flags, clamp="unclamped" not in flags)
+        return cls(*base.integers(fields[:2]), symmetric="symmetric" in flags, clamp="unclamped" not in flags)
 
     @classmethod
     def translate(cls, descriptor: Any) -> Fixed | None:
@@ -87,7 +77,7 @@ class Fixed(Format):
     def grid(self, x: Tensor | None = None, *shared: Tensor, reach: float | Tensor | None = None) -> Grid:
         high = 2.0 ** (self.wl - 1) - 1
         low = -high if self.symmetric else -high - 1
-        return Grid(2.0**-self.fl, low, high) if self.clamp else Grid(2.0**-self.fl, -LARGEST, LARGEST)
+        return Grid(2.0**-self.fl, low, high) if self.clamp else Grid(2.0**-self.fl, -base.LARGEST, base.LARGEST)
 
     def nearest(self, x: Tensor, g: Grid) -> Tensor:
         return ((x / g.gap + 0.5) - 0.5).round()  # qtorch's own order: it moves a few neighbours of ties
@@ -95,10 +85,10 @@ class Fixed(Format):
     def codes(self, x: Tensor, units: Tensor, *shared: Tensor) -> Tensor:
         if not bool((units.abs() <= 2.0 ** (self.wl - 1)).all()):  # only an unclamped format gets here
             raise FormatError(f"the tensor holds a value beyond the {self.wl} bits of {self.name}")
-        return units.to(integer_type(self.wl))
+        return units.to(base.integer_type(self.wl))
 
     def decode(self, codes: Tensor, scales: Scales = ()) -> Tensor:
-        return signed(codes, self.wl).float() * 2.0**-self.fl
+        return base.signed(codes, self.wl).float() * 2.0**-self.fl
 
     def values(self, largest: float = 1.0) -> Tensor:
         gap, low, high = Fixed(self.wl, self.fl, self.symmetric).grid()

@@ -10,18 +10,8 @@ import torch
 from qtorch import FloatingPoint
 from torch import Tensor
 
-from lpsgld.formats.base import (
-    MAX_EXPONENT,
-    Format,
-    Grid,
-    Scales,
-    exponent,
-    integer_type,
-    integers,
-    power_of_two_below,
-    require,
-    require_codes,
-)
+from lpsgld.formats import base
+from lpsgld.formats.base import Format, Grid, Scales
 
 
 @dataclass(frozen=True)
@@ -61,11 +51,11 @@ class Floating(Format):
     def grid(self, x: Tensor, *shared: Tensor, reach: float | Tensor | None = None) -> Grid:
         codes = 2.0 ** (self.man + 1)  # whole numbers up to here are numbers of the format, times any of its powers
         if reach is None:
-            power = power_of_two_below(x)
+            power = base.power_of_two_below(x)
         else:
             self.require_head_room()
             # the power of two *above* is the one below after a factor next to 2
-            above = power_of_two_below((x.abs() + reach) / (codes - 2) * (2 - torch.finfo(x.dtype).eps))
+            above = base.power_of_two_below((x.abs() + reach) / (codes - 2) * (2 - torch.finfo(x.dtype).eps))
             power = above * 2.0**self.man
         gap = power.clamp(2.0**self.lowest, 2.0**self.top) * 2.0**-self.man
         high = self.largest / gap
@@ -73,13 +63,13 @@ class Floating(Format):
         return Grid(gap, -high, high)
 
     def require_head_room(self) -> None:
-        require_codes(self.name, 2.0 ** (self.man + 1) - 2)
+        base.require_codes(self.name, 2.0 ** (self.man + 1) - 2)
 
     def codes(self, x: Tensor, units: Tensor, *shared: Tensor) -> Tensor:
-        e = exponent(x).masked_fill(x == 0, self.lowest).clamp(min=self.lowest)
+        e = base.exponent(x).masked_fill(x == 0, self.lowest).clamp(min=self.lowest)
         # |units| of a normal number holds the hidden bit, which carries into the exponent field: 0 stays for subnormals
         word = ((e.long() - self.lowest) << self.man) + units.abs().long()
-        return (word + (torch.signbit(x).long() << (self.bits - 1))).to(integer_type(self.bits))
+        return (word + (torch.signbit(x).long() << (self.bits - 1))).to(base.integer_type(self.bits))
 
     def decode(self, codes: Tensor, scales: Scales = ()) -> Tensor:
         word = codes.long() & (2 ** (self.bits - 1) - 1)
@@ -102,15 +92,14 @@ class Float(Floating):
     """float(E,M): Emax = 2^(E-1), no code is kept for infinity or NaN; ties go away from zero, as in `qtorch`."""
 
     forms = ("float(E,M)",)
-    examples = ("float(4,3)", "float(5,2)")
 
     def __post_init__(self) -> None:
-        require(self.name, "number of exponent bits E", self.exp, 1, 8)
-        require(self.name, "number of mantissa bits M", self.man, 1, 23)
+        base.require(self.name, "number of exponent bits E", self.exp, 1, 8)
+        base.require(self.name, "number of mantissa bits M", self.man, 1, 23)
 
     @classmethod
     def read(cls, word: str, fields: list[str]) -> Float | None:
-        return cls(*integers(fields)) if word == "float" and len(fields) == 2 else None
+        return cls(*base.integers(fields)) if word == "float" and len(fields) == 2 else None
 
     @classmethod
     def translate(cls, descriptor: Any) -> Float | None:
@@ -122,7 +111,7 @@ class Float(Floating):
 
     @property
     def largest(self) -> float:
-        return (2 - 2.0**-self.man) * 2.0 ** min(2 ** (self.exp - 1), MAX_EXPONENT)
+        return (2 - 2.0**-self.man) * 2.0 ** min(2 ** (self.exp - 1), base.MAX_EXPONENT)
 
     def nearest(self, x: Tensor, g: Grid) -> Tensor:
         smallest = 2.0**self.lowest  # of the normal numbers; to those below, qtorch adds it in float32
@@ -147,7 +136,6 @@ class Hardware(Floating):
     infinity: bool = False
 
     forms = ("e4m3", "e5m2", "e2m3", "e3m2", "e2m1", "bfloat16", "float16")
-    examples = forms
 
     @classmethod
     def read(cls, word: str, fields: list[str]) -> Hardware | None:

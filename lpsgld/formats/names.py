@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor
 
+from lpsgld import text
 from lpsgld.formats.base import Format, FormatError, Grid
 
 AnyFormat = Format | str | Any | None  # a format, its name, a descriptor of qtorch; None is full precision
@@ -27,7 +27,7 @@ def parse(given: AnyFormat) -> Format | None:
     for family in Format.families:
         if (fmt := family.translate(given)) is not None:
             return fmt
-    raise FormatError(_unknown(given))
+    _unknown(given)
 
 
 def name(fmt: AnyFormat) -> str:
@@ -64,8 +64,8 @@ def whole_blocks_axis(*fmts: AnyFormat) -> int | None:
 
 
 @cache
-def _read(text: str) -> Format | None:
-    match = re.fullmatch(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*", text)
+def _read(given: str) -> Format | None:
+    match = re.fullmatch(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*", given)
     word = match[1] if match else ""
     fields = [field.strip() for field in match[2].split(",")] if match and match[2] is not None else []
     if word == "full" and not fields:
@@ -75,16 +75,10 @@ def _read(text: str) -> Format | None:
             if (fmt := family.read(word, fields)) is not None:
                 return fmt
         except FormatError as error:
-            raise FormatError(str(error) if repr(text) in str(error) else f"{text!r}: {error}") from None
-    raise FormatError(_unknown(text))
+            raise FormatError(str(error) if repr(given) in str(error) else f"{given!r}: {error}") from None
+    _unknown(given)
 
 
-def _unknown(given: Any) -> str:
-    forms = [form for family in Format.families for form in family.forms]
-    near = difflib.get_close_matches(str(given), [*_examples(), "full"], n=1)
-    hint = f' Did you mean "{near[0]}"?' if near else ""
-    return f'{given!r} is not a number format: use {", ".join(forms)}, or "full", for example "fixed(8,3)".{hint}'
-
-
-def _examples() -> list[str]:
-    return [example for family in Format.families for example in family.examples]
+def _unknown(given: Any) -> NoReturn:
+    known = [name for family in Format.families for name in family.forms]
+    text.one_of("number format", given, [*known, "full"], FormatError, ', for example "fixed(8,3)" or "mxfp4"')

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lpsgld.formats.base import Format, FormatError, Grid, Scales, exponent, exponent_above, integers
+from lpsgld.formats import base
+from lpsgld.formats.base import Format, FormatError, Grid, Scales
 from lpsgld.formats.fixed import Fixed
 from lpsgld.formats.floating import HARDWARE, Hardware
 
@@ -59,7 +60,7 @@ class Scaled(Format):
         pairs = [[part.strip() for part in field.split("=")] for field in fields]
         if any(len(pair) != 2 or pair[0] not in ("block", "axis") for pair in pairs):
             return None
-        return dict(zip([key for key, _ in pairs], integers([value for _, value in pairs]), strict=True))
+        return dict(zip([key for key, _ in pairs], base.integers([value for _, value in pairs]), strict=True))
 
     def named(self, *fields: str) -> str:
         """The name with these fields, and with block and axis where they are not the usual ones."""
@@ -150,7 +151,6 @@ class MX(Scaled):
     kind: tuple[str, str | None] = ("mxfp4", None)
 
     forms = ("mxfp8(e4m3)", "mxfp8(e5m2)", "mxfp6(e2m3)", "mxfp6(e3m2)", "mxfp4", "mxint8")
-    examples = (*forms, "mxfp4(block=16)", "mxfp4(axis=0)")
 
     @classmethod
     def read(cls, word: str, fields: list[str]) -> Self | None:
@@ -174,9 +174,9 @@ class MX(Scaled):
         element = self.element
         top = math.frexp(element.largest)[1] - 1
         if reach is None:
-            e = exponent(largest) - top
+            e = base.exponent(largest) - top
         else:
-            e = exponent_above((largest + reach) / (element.largest - 2 * element.coarsest))
+            e = base.exponent_above((largest + reach) / (element.largest - 2 * element.coarsest))
         e = e.masked_fill(largest.isinf(), _BIAS - top).masked_fill(largest == 0, -_BIAS).clamp(-_BIAS, _BIAS)
         return torch.ldexp(torch.ones_like(largest), e).masked_fill(largest.isnan(), torch.nan)
 
@@ -190,7 +190,7 @@ class MX(Scaled):
 
     def scales(self, x: Tensor, *shared: Tensor) -> Scales:
         """The codes of E8M0, one a block."""
-        return ((exponent(self._gathered(self.scale(*shared))) + _BIAS).to(torch.uint8),)
+        return ((base.exponent(self._gathered(self.scale(*shared))) + _BIAS).to(torch.uint8),)
 
     def decode(self, codes: Tensor, scales: Scales = ()) -> Tensor:
         one = torch.ones_like(scales[0], dtype=torch.float64)
@@ -211,7 +211,6 @@ class NVFP4(Scaled):
 
     word = "nvfp4"
     forms = ("nvfp4",)
-    examples = forms
 
     @classmethod
     def read(cls, word: str, fields: list[str]) -> Self | None:

@@ -6,7 +6,6 @@ when compiled, through a few stacks of them (`stacks.py`). What one step does is
 
 from __future__ import annotations
 
-import difflib
 import math
 from abc import abstractmethod
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lpsgld import formats
+from lpsgld import formats, text
 from lpsgld.formats import Format, whole_blocks_axis
 from lpsgld.pieces import pieces
 from lpsgld.rounding import quantize
@@ -84,10 +83,8 @@ class LowPrecisionOptimizer(torch.optim.Optimizer):
         Raises ValueError for a setting that there is not, or one that makes no sense, before anything changes.
         """
         for key in param_group:
-            if key not in self.defaults and key not in ("params", "param_names"):
-                near = difflib.get_close_matches(key, self.defaults, n=1)
-                hint = f". Did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"a parameter group has no {key!r}: it takes params, {', '.join(self.defaults)}{hint}")
+            if key != "param_names":
+                text.one_of("setting of a parameter group", key, ["params", *self.defaults])
         super().add_param_group(_checked(self.defaults | param_group))
         group = self.param_groups[-1]
         weight = formats.parse(group["weight"])

@@ -232,7 +232,7 @@ def test_schedules_that_make_no_sense():
 @pytest.mark.parametrize(
     ("group", "says"),
     [
-        ({"wieght": "fixed(8,3)"}, "no 'wieght'.*Did you mean 'weight'"),
+        ({"wieght": "fixed(8,3)"}, 'no setting of a parameter group .wieght.*Did you mean "weight"'),
         ({"weight": "fixd(8,3)"}, "Did you mean"),
         ({"weight": "nvfp4", "accumulator": "vc"}, "no power of two"),
         ({"temperature": -1.0}, "temperature is -1.0"),
