@@ -8,8 +8,7 @@ from lpsgld.lab.claims import ClaimFailed, claim, summary
 from lpsgld.lab.exercises import check_answer, predict
 from lpsgld.lab.figures.saving import save_figure
 from lpsgld.lab.session import recorded_folder, run_folder, start
-from lpsgld.lab.sliders.explore import explore
-from lpsgld.lab.sliders.panel import Panel
+from lpsgld.lab.sliders.panel import Panel, explore
 from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import new_figure, role
 

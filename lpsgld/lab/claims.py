@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from lpsgld.lab import output, session
-from lpsgld.lab.session import Claim
 from lpsgld.text import markdown
 
 
@@ -46,22 +44,19 @@ def claim(
         true = low <= number <= high
     else:
         condition = ""
-        true = bool(holds) and bool(holds == holds)  # for Python, NaN is true
-    true = true and not (number is not None and math.isnan(number))
+        true = bool(holds) and bool(holds == holds) and number == number  # for Python, NaN is true
     line = _line(text, number, condition)
     if not true:
         raise ClaimFailed(f"✗ {line}")
-    running = session.current()
-    if running is not None:
-        running.claims[text] = Claim(text, number, condition)
+    session.current().claims[text] = number, condition
     print(f"✓ {line}")
 
 
 def summary() -> None:
     """Display a table of the numbers that this notebook's claims have measured. Raises RuntimeError before start."""
-    claims = session.required("summary").claims.values()
-    rows = [(held.text, "✓" if held.measured is None else f"{held.measured:.6g}", held.condition) for held in claims]
-    plain = "\n".join(f"✓ {_line(held.text, held.measured, held.condition)}" for held in claims)
+    claims = session.required("summary").claims
+    rows = [(text, "✓" if number is None else f"{number:.6g}", held) for text, (number, held) in claims.items()]
+    plain = "\n".join(f"✓ {_line(text, *held)}" for text, held in claims.items())
     nothing = "No claim has been checked yet."
     table = markdown(rows, ("claim", "measured", "")) if rows else nothing
     output.show({"text/markdown": table, "text/plain": plain or nothing})

@@ -20,13 +20,10 @@ def predict(question: str, options: Sequence[str], answer: str, *, why: str = ""
     """
     if len(set(options)) != len(options) or len(options) < 2 or answer not in options:
         raise ValueError(f"the answer {answer!r} must be one of two or more different options: {list(options)}")
-    if live is None:
-        running = session.current()
-        live = running.live if running is not None else True
     items = "".join(f"<li>{html.escape(option)}</li>" for option in options)
     static = f"<p><b>{html.escape(question)}</b></p><ul>{items}</ul>{_answer('', answer, why)}"
     data = {"text/html": static, "text/plain": "\n".join([question, *(f"- {option}" for option in options)])}
-    if live:
+    if session.current().live if live is None else live:
         data = _quiz(question, options, answer, why)._repr_mimebundle_() | data
     output.show(data)
 
@@ -55,8 +52,7 @@ def _quiz(question: str, options: Sequence[str], answer: str, why: str) -> widge
         feedback.value = f'<div role="status" aria-live="polite">{noted}{_answer(verdict, answer, why)}</div>'
 
     choice.observe(answered, names="value")
-    heading = widgets.HTML(f"<b>{html.escape(question)}</b>")
-    return widgets.VBox([heading, choice, feedback])
+    return widgets.VBox([widgets.HTML(f"<b>{html.escape(question)}</b>"), choice, feedback])
 
 
 def _answer(verdict: str, answer: str, why: str) -> str:

@@ -5,14 +5,13 @@ Nothing is installed or changed here, and nothing raises: a machine that lacks s
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import torch
@@ -30,8 +29,7 @@ _MEMORY, _DISK = 2 * _GIB, 1 * _GIB  # what the notebooks need at laptop size, w
 _INSTALL = 'in the folder of the project: `make run`, or `pip install -e ".[course]"`; then restart the kernel'
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """What was looked at and what was found. `mend` says what to do, empty where nothing is missing.
 
     needed: whether the notebooks fail without it; a mend of something that is not needed is a hint.
@@ -49,28 +47,17 @@ class Finding:
 
 def check() -> list[Finding]:
     """Python, packages, formats, widgets, fonts, device, memory and folders of this machine."""
-    return [
-        python(),
-        *packages(),
-        formats_library(),
-        widgets(),
-        fonts(),
-        device(),
-        memory(),
-        *(folder(name, path) for name, path in _folders().items()),
-    ]
+    runs = folder("runs", session.folder("LPSGLD_RUN_DIR", "runs"))
+    figures = folder("figures", session.folder("LPSGLD_FIGURES", "figures"))
+    return [python(), *packages(), formats_library(), widgets(), fonts(), device(), memory(), runs, figures]
 
 
 def show(findings: list[Finding]) -> None:
     """Display the findings as a table: ✓ fine, ✗ missing, ○ not needed for the notebooks as they come."""
-    rows = [(_mark(f), f.what, f.found, f.mend) for f in findings]
+    rows = [("✗" if f.missing else "○" if f.mend else "✓", f.what, f.found, f.mend) for f in findings]
     table = markdown(rows, ("", "looked at", "found", "what to do"))
     plain = "\n".join(" · ".join(filter(None, row)) for row in rows)
     output.show({"text/markdown": table, "text/plain": plain})
-
-
-def _mark(finding: Finding) -> str:
-    return "✗" if finding.missing else "○" if finding.mend else "✓"
 
 
 def python() -> Finding:
@@ -89,11 +76,10 @@ def packages(requirements: list[str] | None = None) -> list[Finding]:
 
     requirements: lines such as "torch>=2.11"; by default those of the installed project, with what the course needs.
     """
-    if requirements is None:
-        try:
-            requirements = metadata.requires("lpsgld") or []
-        except metadata.PackageNotFoundError:
-            return [Finding("packages", "lpsgld is not installed", _INSTALL)]
+    try:
+        requirements = metadata.requires("lpsgld") or [] if requirements is None else requirements
+    except metadata.PackageNotFoundError:
+        return [Finding("packages", "lpsgld is not installed", _INSTALL)]
     wanted = [r for r in map(Requirement, requirements) if r.marker is None or r.marker.evaluate({"extra": "course"})]
     bad = [finding for finding in map(_package, wanted) if finding.mend]
     return bad or [Finding("packages", f"all {len(wanted)} are there, in versions that fit")]
@@ -112,33 +98,27 @@ def _package(wanted: Requirement) -> Finding:
 
 def formats_library() -> Finding:
     """qtorch, imported for its descriptors alone: its C++ extension is for the tests, which compile it."""
-    import qtorch  # the package itself imports it too; what counts is that this does not compile
-
-    compiled = "qtorch.quant" in sys.modules
-    found = f"qtorch {metadata.version(qtorch.__name__)}, {'with' if compiled else 'without'} its C++ extension"
-    if shutil.which("g++") or shutil.which("clang++"):
-        return Finding("number formats", found)
+    extension = "with" if "qtorch.quant" in sys.modules else "without"
+    compiler = shutil.which("g++") or shutil.which("clang++")
     hint = "nothing for the notebooks; the tests compile it and want a C++ compiler (Debian: `apt-get install g++`)"
-    return Finding("number formats", found, hint, needed=False)
+    found = f"qtorch {metadata.version('qtorch')}, {extension} its C++ extension"
+    return Finding("number formats", found, "" if compiler else hint, needed=False)
 
 
 def widgets() -> Finding:
     """Whether JupyterLab in this environment has the front end of the sliders."""
-    front_ends = [Path(p) / "@jupyter-widgets" / "jupyterlab-manager" for p in jupyter_path("labextensions")]
-    version = metadata.version("ipywidgets")
-    if any(path.is_dir() for path in front_ends):
-        return Finding("sliders", f"ipywidgets {version}, and its part of JupyterLab")
+    found = f"ipywidgets {metadata.version('ipywidgets')}"
+    if any(Path(path, "@jupyter-widgets", "jupyterlab-manager").is_dir() for path in jupyter_path("labextensions")):
+        return Finding("sliders", f"{found}, and its part of JupyterLab")
     mend = "`pip install --force-reinstall jupyterlab_widgets` where JupyterLab runs, then reload the page"
-    return Finding("sliders", f"ipywidgets {version}, but JupyterLab lacks its part", mend)
+    return Finding("sliders", f"{found}, but JupyterLab lacks its part", mend)
 
 
 def fonts(family: str = "DejaVu Sans") -> Finding:
     """The font of all figures, which comes with matplotlib."""
-    try:
-        font_manager.findfont(family, fallback_to_default=False)
-    except ValueError:
-        return Finding("font", f"no {family}", "`pip install --force-reinstall matplotlib`, restart the kernel")
-    return Finding("font", family)
+    if family in font_manager.get_font_names():
+        return Finding("font", family)
+    return Finding("font", f"no {family}", "`pip install --force-reinstall matplotlib`, restart the kernel")
 
 
 def device() -> Finding:
@@ -151,29 +131,21 @@ def device() -> Finding:
     return Finding("device", f"{device_name(where)}, no GPU", hint, needed=False)
 
 
-def memory(available: int | None = None) -> Finding:
-    """Memory that is free now, in bytes, against what the largest notebook takes."""
-    available = psutil.virtual_memory().available if available is None else available
-    found = f"{available / _GIB:.1f} GiB free"
+def memory() -> Finding:
+    """Memory that is free now against what the largest notebook takes."""
+    available = psutil.virtual_memory().available
     mend = f"close other programs or kernels: {_MEMORY / _GIB:.0f} GiB are needed"
-    return Finding("memory", found, "" if available >= _MEMORY else mend)
+    return Finding("memory", f"{available / _GIB:.1f} GiB free", "" if available >= _MEMORY else mend)
 
 
 def folder(name: str, path: Path) -> Finding:
     """Whether a file can be written there, and the room that the disk has left."""
-    there = next(p for p in (path, *path.parents) if p.exists())
-    what = f"folder `{name}`"
+    what, there = f"folder `{name}`", next(p for p in (path, *path.parents) if p.exists())
     try:
         with tempfile.TemporaryFile(dir=there):
-            pass
-        free = shutil.disk_usage(there).free
+            free = shutil.disk_usage(there).free
     except OSError as error:
         reason = error.strerror or str(error)
         return Finding(what, f"cannot be written ({reason})", "change its permissions, or clone the project elsewhere")
     mend = f"free some: the runs of all notebooks take up to {_DISK / _GIB:.0f} GiB"
     return Finding(what, f"can be written, {free / _GIB:.0f} GiB free", "" if free >= _DISK else mend)
-
-
-def _folders() -> dict[str, Path]:
-    root = session.repository() or Path.cwd()
-    return {"runs": Path(os.environ.get("LPSGLD_RUN_DIR") or root / "runs"), "figures": root / "figures"}

@@ -14,27 +14,20 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A sentence that held: the number measured (None if there is none) and what it had to be."""
-
-    text: str
-    measured: float | None
-    condition: str
-
-
-@dataclass(frozen=True)
 class Session:
-    """What `start` was told, and the claims that have held so far, by their text."""
+    """What `start` was told; without a notebook before that.
 
-    notebook: str
-    seed: int
-    live: bool
-    smoke: bool
-    figures: Path
-    claims: dict[str, Claim] = field(default_factory=dict)
+    claims: the sentences that have held so far, each with the number measured, if there is one, and what it had to be.
+    """
+
+    notebook: str = ""
+    seed: int = 0
+    live: bool = True
+    figures: Path = Path("figures")
+    claims: dict[str, tuple[float | None, str]] = field(default_factory=dict)
 
 
-_session: Session | None = None
+_session = Session()
 
 
 def start(notebook: str, *, seed: int = 0, live: bool = True, smoke: bool = False) -> None:
@@ -48,22 +41,18 @@ def start(notebook: str, *, seed: int = 0, live: bool = True, smoke: bool = Fals
     global _session
     if not re.fullmatch(r"\d\d_\w+", notebook):
         raise ValueError(f"notebook {notebook!r}: give the file's name without ending, as 05_variance_correction")
-    root = repository() or Path.cwd()
-    if smoke:
-        figures = Path(os.environ.get("LPSGLD_RUN_DIR") or root / "runs" / "smoke") / "figures"
-    else:
-        figures = Path(os.environ.get("LPSGLD_FIGURES") or root / "figures")
-    _session = Session(notebook, seed, live, smoke, figures)
+    figures = folder("LPSGLD_RUN_DIR", "runs/smoke") / "figures" if smoke else folder("LPSGLD_FIGURES", "figures")
+    _session = Session(notebook, seed, live, figures)
 
 
-def current() -> Session | None:
-    """The running notebook's session, or None before `start`."""
+def current() -> Session:
+    """The running notebook's session."""
     return _session
 
 
 def required(caller: str) -> Session:
     """The running notebook's session. Raises RuntimeError, naming the caller, before `start`."""
-    if _session is None:
+    if not _session.notebook:
         raise RuntimeError(f'lab.{caller} needs to know the notebook: call lab.start("NN_name", seed=seed) first')
     return _session
 
@@ -76,8 +65,7 @@ def run_folder(*settings: str) -> Path:
     """
     notebook = required("run_folder").notebook
     digest = hashlib.sha256("\n".join(settings).encode()).hexdigest()[:12]
-    parent = os.environ.get("LPSGLD_RUN_DIR") or (repository() or Path.cwd()) / "runs"
-    return Path(parent) / notebook / digest
+    return folder("LPSGLD_RUN_DIR", "runs") / notebook / digest
 
 
 def recorded_folder() -> Path:
@@ -85,12 +73,17 @@ def recorded_folder() -> Path:
     return (repository() or Path.cwd()) / "notebooks" / "recorded"
 
 
+def folder(variable: str, inside: str) -> Path:
+    """The folder that an environment variable names, else the one inside the repository, or the current folder."""
+    return Path(os.environ.get(variable) or (repository() or Path.cwd()) / inside)
+
+
 def repository() -> Path | None:
     """The folder of the project's clone: the one that holds the current folder, else this package; or None."""
     for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parents[2]):
         description = folder / "pyproject.toml"
         if description.is_file():
-            with description.open("rb") as file:
-                if tomllib.load(file).get("project", {}).get("name") == "lpsgld":
-                    return folder
+            project = tomllib.loads(description.read_text("utf-8")).get("project", {})
+            if project.get("name") == "lpsgld":
+                return folder
     return None

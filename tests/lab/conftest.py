@@ -9,7 +9,7 @@ from lpsgld.lab import output, session
 
 @pytest.fixture(autouse=True)
 def no_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "_session", None)
+    monkeypatch.setattr(session, "_session", session.Session())
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import pytest
 
 from lpsgld.lab import style
 from lpsgld.lab.sliders import ghosts
+from lpsgld.lab.sliders.view import compare
 from tests.lab import demo
 
 
@@ -27,25 +28,23 @@ def test_a_ghost_is_a_copy_on_the_same_axes_that_leaves_legend_and_limits_alone(
     figure, artists = view.build(**view.parameters())
     ax = figure.axes[0]
     limits, entries = ax.viewLim.frozen(), ax.get_legend_handles_labels()[1]
-    pinned = ghosts.pin(view, artists, view.parameters(), {"std": 1.0})
-    assert len(pinned.lines) == 2 and all(line.axes is ax for line in pinned.lines)
+    pinned = ghosts.pin(view, artists)
+    assert len(pinned) == 2 and all(line.axes is ax for line in pinned)
     assert ax.get_legend_handles_labels()[1] == entries
     assert ax.viewLim.frozen().bounds == limits.bounds
-    before = pinned.lines[0].get_ydata().copy()
+    before = pinned[0].get_ydata().copy()
     view.update(artists, **view.parameters(alpha=1e-4))
-    np.testing.assert_array_equal(pinned.lines[0].get_ydata(), before)
-    pinned.remove()
-    assert not any(line in ax.lines for line in pinned.lines)
+    np.testing.assert_array_equal(pinned[0].get_ydata(), before)
 
 
 def test_hidden_artists_and_lists_of_artists():
     view = demo.view(ghosts=("both", "vc"))
     _, artists = view.build(**view.parameters(corrected=False))
     artists["both"] = [artists["naive"], artists["vc"]]
-    assert len(ghosts.pin(view, artists, view.parameters(), {}).lines) == 1
+    assert len(ghosts.pin(view, artists)) == 1
 
 
 def test_comparison_texts():
-    assert ghosts.compare({"std": 1.2846}) == ["std = 1.285"]
-    texts = ghosts.compare({"std": 1.2846, "W2": 0.25}, {"std": 1.0658})
+    assert compare({"std": 1.2846}) == ["std = 1.285"]
+    texts = compare({"std": 1.2846, "W2": 0.25}, {"std": 1.0658})
     assert texts == ["std = 1.285 (pinned 1.066, difference +0.219)", "W2 = 0.25"]

@@ -28,7 +28,7 @@ def test_the_kind_of_a_control_follows_from_its_values(values, kind):
         ({"values": (1, 1, 2)}, "two or more values that read differently"),
         ({"values": (0.12345678, 0.12345679), "default": 0.12345678}, "two or more values that read differently"),
         ({"default": 4}, r"control 'bits' cannot be 4: it takes \(1, 2, 3\)"),
-        ({"kind": "dial"}, "kind 'dial' is unknown: use 'slider' or 'buttons'"),
+        ({"kind": "dial"}, r"no kind of control 'dial': choose from slider, buttons \(control 'bits'\)"),
     ],
 )
 def test_a_control_that_makes_no_sense(changes, message):

@@ -1,4 +1,4 @@
-"""The live form of a view: sliders above a picture that follows them.
+"""Showing a view in a notebook: sliders above a picture that follows them, or plain pictures where nothing can move.
 
 The wiring, and why: artists are moved, the figure is not rebuilt (a third of the time); the picture is PNG bytes
 in an image of fixed size (no flicker, no jump); the first draw happens in the constructor, outside any output
@@ -11,11 +11,36 @@ import html
 from typing import Any
 
 import ipywidgets as widgets
+from matplotlib.lines import Line2D
 
-from lpsgld.lab import output, style
+from lpsgld.lab import output, session, style
 from lpsgld.lab.sliders import ghosts
-from lpsgld.lab.sliders.ghosts import Pinned
-from lpsgld.lab.sliders.view import Control, Readout, View
+from lpsgld.lab.sliders.view import Control, Readout, View, compare
+
+_WHOLE = 'style="white-space: nowrap"'  # a number does not part from its name
+_ERROR = "border-left: 4px solid #D55E00; padding: 2px 8px; margin: 4px 0"
+
+
+def explore(view: View, live: bool | None = None, **given: Any) -> None:
+    """Display the view: live with sliders, else one picture for each of its static settings.
+
+    live: by default what the notebook's `start` was told, else True. given: starting values of controls, or
+    parameters that stay fixed; in the static form they take precedence over the view's own settings.
+    Raises whatever the view raises when it is first drawn.
+    """
+    running = session.current()
+    if view.seeded:
+        given = {"seed": running.seed} | given
+    if running.live if live is None else live:
+        output.show(*Panel(view, **given).bundle())
+        return
+    settings = [view.parameters(**(dict(static) | given)) for static in view.static or ({},)]
+    for number, parameters in enumerate(settings):
+        if parameters not in settings[:number]:
+            figure, artists = view.build(**parameters)
+            text = view.caption(parameters, view.update(artists, **parameters) or {})
+            output.show(*output.picture(style.png(figure, style.SLIDE_DPI), alt=text))
+            output.show({"text/html": f"<p><em>{html.escape(text)}</em></p>", "text/plain": text})
 
 
 class Panel:
@@ -29,26 +54,33 @@ class Panel:
         self.view = view
         self.initial = view.parameters(**given)
         self.figure, self.artists = view.build(**self.initial)
-        self.controls = _controls(view, self.initial)
+        indent = f"{max((len(control.label) for control in view.controls), default=0) * 0.56 + 1:.0f}em"
+        self.controls = {c.name: _widget(c, self.initial[c.name], indent, view.continuous) for c in view.controls}
         self.readout = widgets.HTML()
         self.error = widgets.HTML()
-        self.image = _image(*style.SCREEN)
+        width, height = style.SCREEN
+        size = {"width": f"{width}px", "height": f"{height}px", "max_width": "100%", "object_fit": "contain"}
+        self.image = widgets.Image(format="png", width=str(width), height=str(height), layout=size)
         self.pin_button = _button("Pin", "Keep a grey copy of the curves for comparison", self._toggle_pin)
         self.reset_button = _button("Reset", "Back to where this picture started", self._reset)
         self.seed_button = _button("New seed", "Draw the random numbers again, from the next seed", self._reseed)
-        self._seed = self.initial["seed"] if view.seeded else None
-        self._pinned: Pinned | None = None
+        self._new_seeds = 0
+        self._ghosts: list[Line2D] = []
+        self._pinned: tuple[Readout, str] | None = None  # the numbers of the ghosts, and their settings in words
         self._numbers: Readout = {}
         self._silent = False
         self.draw()
         for control in self.controls.values():
             control.observe(self._moved, names="value")
-        self.widget = self._assemble()
+        useful = [(self.reset_button, True), (self.pin_button, view.ghosts), (self.seed_button, view.seeded)]
+        buttons = widgets.HBox([button for button, used in useful if used])
+        rows = [*self.controls.values(), buttons, self.error, self.image, self.readout]
+        self.widget = widgets.VBox(rows, layout={"width": "100%"})
 
     @property
     def parameters(self) -> dict[str, Any]:
         """What the picture shows now."""
-        seed = {} if self._seed is None else {"seed": self._seed}
+        seed = {"seed": self.initial["seed"] + self._new_seeds} if self.view.seeded else {}
         return self.initial | {name: control.value for name, control in self.controls.items()} | seed
 
     def draw(self) -> None:
@@ -67,16 +99,9 @@ class Panel:
 
     def bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """MIME data and metadata of one output: the widget, and the picture for readers without widgets."""
-        text = caption(self.view, self.parameters, self._numbers)
+        text = self.view.caption(self.parameters, self._numbers)
         data, metadata = output.picture(bytes(self.image.value), alt=text)
         return self.widget._repr_mimebundle_() | data, metadata
-
-    def _assemble(self) -> widgets.VBox:
-        buttons = [self.reset_button]
-        buttons += [self.pin_button] if self.view.ghosts else []
-        buttons += [self.seed_button] if self._seed is not None else []
-        rows = [*self.controls.values(), widgets.HBox(buttons), self.error, self.image, self.readout]
-        return widgets.VBox(rows, layout=widgets.Layout(width="100%"))
 
     def _moved(self, _change: Any) -> None:
         if not self._silent:
@@ -84,70 +109,44 @@ class Panel:
 
     def _reset(self, _click: Any) -> None:
         self._silent = True  # several controls, but one picture
-        try:
-            for name, control in self.controls.items():
-                control.value = self.initial[name]
-        finally:
-            self._silent = False
-        self._seed = self.initial["seed"] if self.view.seeded else None
-        self._unpin()
+        for name, control in self.controls.items():
+            control.value = self.initial[name]
+        self._silent = False
+        self._new_seeds = 0
+        self._pin(False)
         self.draw()
 
     def _reseed(self, _click: Any) -> None:
-        self._seed += 1
+        self._new_seeds += 1
         self.draw()
 
     def _toggle_pin(self, _click: Any) -> None:
-        if self._pinned is None:
-            self._pinned = ghosts.pin(self.view, self.artists, self.parameters, self._numbers)
-            self.pin_button.description = "Unpin"
-        else:
-            self._unpin()
+        self._pin(self._pinned is None)
         self.draw()
 
-    def _unpin(self) -> None:
-        if self._pinned is not None:
-            self._pinned.remove()
-        self._pinned = None
-        self.pin_button.description = "Pin"
+    def _pin(self, on: bool) -> None:
+        for ghost in self._ghosts:
+            ghost.remove()
+        self._ghosts = ghosts.pin(self.view, self.artists) if on else []
+        self._pinned = (self._numbers, self.view.describe(self.parameters)) if on else None
+        self.pin_button.description = "Unpin" if on else "Pin"
 
     def _line(self) -> str:
-        texts = ghosts.compare(self._numbers, self._pinned.readout if self._pinned else None)
-        texts = texts if self._seed is None else [f"seed {self._seed}", *texts]
-        lines = [" &nbsp;·&nbsp; ".join(f"<span {_WHOLE}>{html.escape(text)}</span>" for text in texts)]
-        if self._pinned is not None:
-            lines.append(f"grey, dashed: pinned at {html.escape(self._pinned.settings)}")
-        return f'<div role="status" aria-live="polite" style="font-size: 1.15em">{"<br>".join(lines)}</div>'
-
-
-_WHOLE = 'style="white-space: nowrap"'  # a number does not part from its name
-_ERROR = "border-left: 4px solid #D55E00; padding: 2px 8px; margin: 4px 0"
-
-
-def caption(view: View, parameters: dict[str, Any], numbers: Readout) -> str:
-    """One line that says what the picture shows: title, settings, numbers."""
-    settings = view.describe(parameters)
-    texts = ", ".join(ghosts.compare(numbers))
-    return f"{view.title}: {settings}. {texts}".strip()
-
-
-def _image(width: int, height: int) -> widgets.Image:
-    size = widgets.Layout(width=f"{width}px", height=f"{height}px", max_width="100%", object_fit="contain")
-    return widgets.Image(format="png", width=str(width), height=str(height), layout=size)
+        numbers, settings = self._pinned or ({}, "")
+        seed = [f"seed {self.parameters['seed']}"] if self.view.seeded else []
+        texts = seed + compare(self._numbers, numbers)
+        line = " &nbsp;·&nbsp; ".join(f"<span {_WHOLE}>{html.escape(text)}</span>" for text in texts)
+        pinned = f"<br>grey, dashed: pinned at {html.escape(settings)}" if self._pinned else ""
+        return f'<div role="status" aria-live="polite" style="font-size: 1.15em">{line}{pinned}</div>'
 
 
 def _button(label: str, tooltip: str, action: Any) -> widgets.Button:
-    button = widgets.Button(description=label, tooltip=tooltip, layout=widgets.Layout(width="100px"))
+    button = widgets.Button(description=label, tooltip=tooltip, layout={"width": "100px"})
     button.on_click(action)
     return button
 
 
-def _controls(view: View, values: dict[str, Any]) -> dict[str, widgets.Widget]:
-    indent = f"{max((len(control.label) for control in view.controls), default=0) * 0.56 + 1:.0f}em"
-    return {control.name: _control(control, values[control.name], indent, view.continuous) for control in view.controls}
-
-
-def _control(control: Control, value: Any, indent: str, continuous: bool) -> widgets.Widget:
+def _widget(control: Control, value: Any, indent: str, continuous: bool) -> widgets.Widget:
     shared = {
         "options": [(control.text(option), option) for option in control.values],
         "value": value,
@@ -158,5 +157,5 @@ def _control(control: Control, value: Any, indent: str, continuous: bool) -> wid
     if control.kind == "buttons":
         buttons = widgets.ToggleButtons(**shared, style=look | {"button_width": "auto"}, layout={"width": "auto"})
         return buttons.add_class("widget-inline-hbox")  # the label to the left, as a slider's
-    size = widgets.Layout(width="660px", max_width="100%")
+    size = {"width": "660px", "max_width": "100%"}
     return widgets.SelectionSlider(**shared, continuous_update=continuous, style=look, layout=size)

@@ -1,6 +1,6 @@
 """What a slider moves: a view is two functions that know nothing of kernels and widgets, and its controls.
 
-`explore.py` shows a view with sliders, or as plain pictures; `tests/lab/checking.py` walks it through all its corners.
+`panel.py` shows a view with sliders, or as plain pictures; `tests/lab/checking.py` walks it through all its corners.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from lpsgld.lab import style
 from lpsgld.lab.figures.saving import Slide
+from lpsgld.text import one_of
 
 Artists = dict[str, Any]
 Readout = Mapping[str, float]
@@ -38,16 +39,12 @@ class Control:
     kind: Literal["slider", "buttons"] | None = None
 
     def __post_init__(self) -> None:
-        values = tuple(self.values)
-        object.__setattr__(self, "values", values)
-        if len(values) < 2 or len(set(map(self.text, values))) < len(values):
-            raise ValueError(f"control {self.name!r} needs two or more values that read differently: {values}")
+        if len(self.values) < 2 or len(set(map(self.text, self.values))) < len(self.values):
+            raise ValueError(f"control {self.name!r} needs two or more values that read differently: {self.values}")
         self.check(self.default)
-        if self.kind is None:
-            unordered = all(isinstance(value, (bool, str)) for value in values)
-            object.__setattr__(self, "kind", "buttons" if unordered and len(values) <= 3 else "slider")
-        if self.kind not in ("slider", "buttons"):
-            raise ValueError(f"control {self.name!r}: kind {self.kind!r} is unknown: use 'slider' or 'buttons'")
+        few = len(self.values) <= 3 and all(isinstance(value, (bool, str)) for value in self.values)
+        object.__setattr__(self, "kind", self.kind or ("buttons" if few else "slider"))
+        one_of("kind of control", self.kind, ("slider", "buttons"), more=f" (control {self.name!r})")
 
     def text(self, value: Any) -> str:
         """How the reader sees this value."""
@@ -98,7 +95,7 @@ class View:
             if missing:
                 where = getattr(function, "__name__", function)
                 raise TypeError(f"view {self.name!r}: {where} takes no {', '.join(missing)}, but there is a control")
-        object.__setattr__(self, "build", _settled(style.styled(self.build)))
+        object.__setattr__(self, "build", _settled(self.build))
         object.__setattr__(self, "update", style.styled(self.update))
         for setting in self.static:
             self.parameters(**setting)
@@ -130,14 +127,25 @@ class View:
 
     def describe(self, parameters: Mapping[str, Any]) -> str:
         """These parameters in the reader's words: "step size α = 0.01, fractional bits F = 3"."""
-        labels = {
-            control.name: f"{control.label} = {control.text(parameters[control.name])}" for control in self.controls
-        }
+        labels = {c.name: f"{c.label} = {c.text(parameters[c.name])}" for c in self.controls}
         others = {name: f"{name} = {value}" for name, value in parameters.items() if name not in labels}
         return ", ".join((labels | others).values())
 
+    def caption(self, parameters: Mapping[str, Any], numbers: Readout) -> str:
+        """One line that says what the picture shows: title, settings, numbers."""
+        return f"{self.title}: {self.describe(parameters)}. {', '.join(compare(numbers))}".strip()
+
+
+def compare(numbers: Readout, pinned: Readout | None = None) -> list[str]:
+    """One text a number: "std = 1.285", or "std = 1.285 (pinned 1.066, difference +0.219)"."""
+    texts = {name: f"{name} = {value:.4g}" for name, value in numbers.items()}
+    for name in texts.keys() & (pinned or {}):
+        texts[name] += f" (pinned {pinned[name]:.4g}, difference {numbers[name] - pinned[name]:+.3g})"
+    return list(texts.values())
+
 
 def _settled(build: Callable[..., tuple[Figure, Artists]]) -> Callable[..., tuple[Figure, Artists]]:
+    @style.styled
     @functools.wraps(build)
     def wrapper(**parameters: Any) -> tuple[Figure, Artists]:
         figure, artists = build(**parameters)
