@@ -28,8 +28,11 @@ def eager_on_cpu(x: Tensor) -> bool:
 def elementwise(function: Callable[..., Tensor], x: Tensor, *others: Tensor) -> Tensor:
     """function(x, *others), for a function that treats each element for itself and returns x's shape and dtype.
 
-    others: tensors that broadcast against x. Without gradient.
+    others: tensors that broadcast against x. Without gradient. On the meta device, whose tensors are shapes alone,
+    the function is not called.
     """
+    if x.device.type == "meta":
+        return torch.empty_like(x)
     if x.numel() <= _SIZE or not eager_on_cpu(x):
         return function(x, *others)
     out = torch.empty_like(x)

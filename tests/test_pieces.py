@@ -124,3 +124,9 @@ def test_the_branch_free_path_of_accelerators_takes_the_same_branches(monkeypatc
     for module in (pieces, rounding, variance):
         monkeypatch.setattr(module, "eager_on_cpu", lambda x: False)
     assert all(torch.equal(a, b) for a, b in zip(on_the_cpu, draw(), strict=True))
+
+
+def test_shapes_alone_take_no_steps():
+    x = torch.empty(3, 5, 2, 2, device="meta").to(memory_format=torch.channels_last)
+    out = pieces.elementwise(lambda x: 1 / 0, x)
+    assert (out.shape, out.dtype, out.device, out.stride()) == (x.shape, x.dtype, x.device, x.stride())

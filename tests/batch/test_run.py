@@ -110,7 +110,9 @@ def finished(make_folder, tmp_path_factory) -> Finished:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(foreign))
         patch.setattr(torch.cuda, "is_available", lambda: False)
-        results = batch.run_notebooks(profile="smoke", overrides={"01_good": {"seed": 7}}, out=out, notebook_dir=folder.path)
+        results = batch.run_notebooks(
+            profile="smoke", overrides={"01_good": {"seed": 7}}, out=out, notebook_dir=folder.path
+        )
     assert [result.name for result in results] == names
     return Finished(results, out)
 

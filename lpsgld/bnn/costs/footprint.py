@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from lpsgld import formats
-from lpsgld.bnn.devices import seeded
 from lpsgld.bnn.training.recipes import Recipe
-from lpsgld.formats import AnyFormat, Format
+from lpsgld.formats import Format
 from lpsgld.rounding import Quantizer
 
 CIFAR = ((3, 32, 32), 10)  # image shape and classes
-_WIDTHS, _BATCHES = (4, 8, 12), (2, 3)  # small networks that tell how counts grow
 
 
 @dataclass(frozen=True)
@@ -52,33 +48,47 @@ def memory(
     """The bytes of training by that recipe: one batch, one network, and `recipe.samples` posterior samples.
 
     simulated: as this library holds them, every number in a float32 tensor, samples packed. Otherwise as hardware
-    could: each number in the bits of its format, one scale a block, and of a ReLU
-    only the sign; what the recipe leaves in full precision (shortcuts, statistics) stays in float32.
+    could: each number in the bits of its format, one scale a block, and of a ReLU only the sign; what the recipe leaves
+    in full precision (shortcuts, statistics) stays in float32.
     """
-    shapes, buffers = _shapes(recipe.model, recipe.width, image_shape, classes)
-    weight, grad = formats.parse(recipe.weight), formats.parse(recipe.grad)
-    sites = dict(activation=recipe.activation, error=recipe.error, all_inputs=recipe.all_inputs)
-    counts = _activation_bits(recipe.model, image_shape, classes, **sites)
-    held, needed = extrapolated(counts, recipe.width, recipe.batch_size)
+    named = ("model", "width", "batch_size", "activation", "error", "all_inputs")
+    counted = _counted(Recipe(**{name: getattr(recipe, name) for name in named}), image_shape, classes)
+    shapes, weight, grad = counted.shapes, formats.parse(recipe.weight), formats.parse(recipe.grad)
     full = total_bytes(shapes, None)
     return Memory(
         weights=full if simulated else total_bytes(shapes, weight),
         copy=full if recipe.accumulator == "full" and weight is not None else 0,
         gradients=full if simulated else total_bytes(shapes, grad),
-        activations=math.ceil((held if simulated else needed) / 8),
-        samples=recipe.samples * (total_bytes(shapes, weight) + buffers),
+        activations=math.ceil((counted.held if simulated else counted.needed) / 8),
+        samples=recipe.samples * (total_bytes(shapes, weight) + counted.buffers),
     )
 
 
-def tensor_bytes(shape: Sequence[int], fmt: AnyFormat) -> int:
-    """Bytes of a tensor in that format, as `storage` keeps it: codes, and the scales of its blocks."""
-    fmt = formats.parse(fmt)
-    return 4 * math.prod(shape) if fmt is None else fmt.nbytes(shape)
+def total_bytes(shapes: Iterable[Sequence[int]], fmt: Format | None) -> int:
+    """Bytes of tensors of these shapes in that format, as `storage` keeps them; None is float32."""
+    return sum(4 * math.prod(shape) if fmt is None else fmt.nbytes(shape) for shape in shapes)
 
 
-def total_bytes(shapes: Sequence[Sequence[int]], fmt: AnyFormat) -> int:
-    """Bytes of several tensors in that format."""
-    return sum(tensor_bytes(shape, fmt) for shape in shapes)
+def shapes_alone(recipe: Recipe, image_shape: tuple[int, int, int], classes: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """The recipe's network, and a batch of images and labels, on the meta device: nothing is computed with them."""
+    with torch.device("meta"):
+        network = recipe.build_model(image_shape, classes)
+        batch = torch.empty(recipe.batch_size, *image_shape), torch.empty(recipe.batch_size, dtype=torch.int64)
+    return network, *batch
+
+
+class _Counted(NamedTuple):
+    shapes: list[torch.Size]  # of the parameters
+    buffers: int  # bytes
+    held: int  # bits that autograd keeps
+    needed: int  # bits that hardware would
+
+
+@cache
+def _counted(recipe: Recipe, image_shape: tuple[int, int, int], classes: int) -> _Counted:
+    network, images, labels = shapes_alone(recipe, image_shape, classes)
+    _, held, needed = kept_for_backward(network, images, labels)
+    return _Counted([p.shape for p in network.parameters()], sum(b.nbytes for b in network.buffers()), held, needed)
 
 
 # ---- what autograd keeps ---------------------------------------------------------------------------------------------
@@ -91,7 +101,7 @@ def kept_for_backward(model: nn.Module, images: Tensor, labels: Tensor) -> tuple
     needs: tensors that a `Quantizer` has rounded in their format, one bit for each element of a ReLU's result).
     On the meta device nothing is computed, and shapes are enough.
     """
-    rounded: list[tuple[Tensor, Format | None]] = []  # keeps them alive, so that no other tensor takes their place
+    rounded: list[tuple[Tensor, Format]] = []  # keeps them alive, so that no other tensor takes their place
     quantizers = [m for m in model.modules() if isinstance(m, Quantizer) and m.activation is not None]
     hooks = [
         q.register_forward_hook(lambda module, _, out: rounded.append((out.detach(), module.activation)))
@@ -116,7 +126,7 @@ def kept_for_backward(model: nn.Module, images: Tensor, labels: Tensor) -> tuple
         bits = 8 * tensor.untyped_storage().nbytes()
         held += bits
         if place in grids:
-            bits = 8 * tensor_bytes(tensor.shape, grids[place])
+            bits = 8 * grids[place].nbytes(tensor.shape)
         elif place in signs and quantizers:
             bits = tensor.numel()
         needed += bits
@@ -137,52 +147,3 @@ def graph(result: Tensor) -> Iterator[torch.autograd.graph.Node]:
 def _place(tensor: Tensor) -> int:
     """The memory that a tensor views, as a number; there is one on the meta device too."""
     return tensor.untyped_storage()._cdata
-
-
-# ---- small networks tell of large ones -------------------------------------------------------------------------------
-
-
-def small_counts(
-    count: Callable[[nn.Module, Tensor, Tensor], ArrayLike],
-    model: str,
-    image_shape: tuple[int, int, int],
-    classes: int,
-    **sites: Any,
-) -> np.ndarray:
-    """count(network, images, labels) for three small widths and two small batches: [3, 2, ...] for `extrapolated`.
-
-    sites: fields of the recipe. The network is fresh in each call. Random numbers of the caller are left alone.
-    """
-
-    def at(width: int, batch: int) -> ArrayLike:
-        network = Recipe(model=model, width=width, **sites).build_model(image_shape, classes)
-        return count(network, torch.zeros(batch, *image_shape), torch.zeros(batch, dtype=torch.int64))
-
-    with seeded(torch.device("cpu"), 0):
-        return np.array([[at(width, batch) for batch in _BATCHES] for width in _WIDTHS], dtype=np.float64)
-
-
-def extrapolated(counts: np.ndarray, width: int, batch: int) -> np.ndarray:
-    """Counts of `small_counts` at another width and batch, exactly: they are polynomials, of degree 2 in the width (a
-    layer has width² weights) and of degree 1 in the batch. Whole numbers, exact below 2^53."""
-    across = _lagrange(_WIDTHS, width) @ counts.reshape(len(_WIDTHS), -1)
-    along = _lagrange(_BATCHES, batch) @ across.reshape(len(_BATCHES), -1)
-    return along.reshape(counts.shape[2:]).round()
-
-
-def _lagrange(nodes: Sequence[int], x: float) -> np.ndarray:
-    """Weights with which the values of a polynomial at the nodes add up to its value at x."""
-    return np.array([math.prod((x - b) / (a - b) for b in nodes if b != a) for a in nodes])
-
-
-@cache
-def _activation_bits(model: str, image_shape: tuple[int, int, int], classes: int, **sites: Any) -> np.ndarray:
-    return small_counts(lambda *args: kept_for_backward(*args)[1:], model, image_shape, classes, **sites)
-
-
-@cache
-def _shapes(model: str, width: int, image_shape: tuple[int, int, int], classes: int) -> tuple[list[torch.Size], int]:
-    """Shapes of the parameters, and bytes of the buffers."""
-    with torch.device("meta"):
-        network = Recipe(model=model, width=width).build_model(image_shape, classes)
-    return [p.shape for p in network.parameters()], sum(b.nbytes for b in network.buffers())

@@ -17,9 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from lpsgld.bnn.costs.footprint import CIFAR, extrapolated, small_counts
-
-_UPDATE = "update"
+from lpsgld.bnn.costs.footprint import CIFAR, shapes_alone
+from lpsgld.bnn.training.recipes import Recipe
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,7 @@ class Work:
         return self.flops > 0
 
 
+@cache
 def step(
     model: str, width: int, batch: int, image_shape: tuple[int, int, int] = CIFAR[0], classes: int = CIFAR[1]
 ) -> Work:
@@ -76,9 +76,11 @@ def step(
 
     Rounding is not counted: hardware rounds a result on its way to memory.
     """
-    names, counts = _counts(model, image_shape, classes)
-    flops, values = extrapolated(counts, width, batch)
-    return Work(names, flops, values)
+    recipe = Recipe(model=model, width=width, batch_size=batch)
+    network, images, labels = shapes_alone(recipe, image_shape, classes)
+    update = ("update", 0, 3 * sum(p.numel() for p in network.parameters()))
+    names, flops, values = zip(*operations(network, images, labels), update, strict=True)
+    return Work(names, np.array(flops, dtype=float), np.array(values, dtype=float))
 
 
 def operations(model: nn.Module, images: Tensor, labels: Tensor) -> list[tuple[str, int, int]]:
@@ -106,20 +108,3 @@ class _Recorder(TorchDispatchMode):
             tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
             self.operations.append((str(operation).removeprefix("aten."), flops, sum(t.numel() for t in tensors)))
         return result
-
-
-@cache
-def _counts(model: str, image_shape: tuple[int, int, int], classes: int) -> tuple[tuple[str, ...], np.ndarray]:
-    names: list[tuple[str, ...]] = []
-
-    def count(network: nn.Module, images: Tensor, labels: Tensor) -> list[list[int]]:
-        listed = operations(network, images, labels)
-        listed.append((_UPDATE, 0, 3 * sum(p.numel() for p in network.parameters())))
-        name, flops, values = zip(*listed, strict=True)
-        names.append(name)
-        return [list(flops), list(values)]
-
-    counts = small_counts(count, model, image_shape, classes)
-    if len(set(names)) > 1:
-        raise RuntimeError(f"{model}: the operations of a step depend on the width or the batch: cannot extrapolate")
-    return names[0], counts

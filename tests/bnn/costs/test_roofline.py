@@ -35,7 +35,7 @@ def test_an_mlp_by_hand():
     assert (work.flops[relu], work.values[relu]) == (0, 2 * b * h)
 
 
-def test_counts_at_another_size_are_those_of_that_size():
+def test_shapes_alone_give_the_operations_of_a_real_network():
     network = Recipe(width=24).build_model((3, 32, 32), 10)
     listed = roofline.operations(network, torch.zeros(6, 3, 32, 32), torch.zeros(6, dtype=torch.int64))
     work = roofline.step("resnet18", 24, 6)
