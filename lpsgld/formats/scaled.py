@@ -118,7 +118,8 @@ class Scaled(Format):
         if x.dim() == 0 or x.numel() == 0:
             return per_block.reshape(x.shape)
         axis = self._axis_of(x)
-        return per_block.repeat_interleave(self.block, -1)[..., : x.size(axis)].movedim(-1, axis)
+        # by index: torch 2.15 compiles repeat_interleave and what follows into reads beyond the last block
+        return per_block[..., torch.arange(x.size(axis), device=x.device) // self.block].movedim(-1, axis)
 
     def _gathered(self, each: Tensor) -> Tensor:
         """One number an element as one number a block: the inverse of `_spread`."""
