@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 from scipy.interpolate import CubicSpline
+from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-from lpsgld.toy.exact.laws import Law
-from lpsgld.toy.targets import Target
+from lpsgld import formats
+from lpsgld.formats import AnyFormat
+from lpsgld.samplers.accumulators import Accumulator
+from lpsgld.toy.exact import Law, stationary
+from lpsgld.toy.targets import SeenThrough, Target
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _OUTSIDE = 1e-12  # probability in each tail that `wasserstein2_smooth` leaves out
@@ -41,11 +48,33 @@ def wasserstein2_smooth(law: Law, target: Target) -> float:
     return float(np.sqrt(moved**2 @ law.probabilities[keep]))
 
 
-def on_grid_floor(points: np.ndarray, target: Target) -> float:
-    """The smallest W2 that any law on these (sorted) points can have: that of the target rounded to nearest.
+def of_sampler(target: Target, alpha: float, fmt: AnyFormat, accumulator: Accumulator, *noise, **settings) -> float:
+    """W2 between the target and the law to which a sampler converges: `exact.stationary` of the same arguments."""
+    law = stationary(target, alpha, fmt, accumulator, *noise, **settings)
+    return (wasserstein2_smooth if accumulator == "full" else wasserstein2)(law, target)
+
+
+def full_floor(target: Target, fmt: AnyFormat) -> float:
+    """The W2 that SGLDLP-F keeps as α → 0, because gradients are taken at rounded weights."""
+    limit = SeenThrough(target, fmt)
+    points = np.linspace(*limit.quantile([0.0, 1.0]), 30_001)
+    return wasserstein2_smooth(Law(points, limit.density(points) * (points[1] - points[0])), target)
+
+
+def best_step(distance: Callable[[float], float]) -> tuple[float, float]:
+    """The step size at which this function of it is smallest, searched from 1e-4 to 0.9, and its value there."""
+    bounds = (math.log(1e-4), math.log(0.9))
+    options = {"xatol": 1e-3}
+    found = minimize_scalar(lambda log: distance(math.exp(log)), bounds=bounds, method="bounded", options=options)
+    return math.exp(found.x), float(found.fun)
+
+
+def on_grid_floor(target: Target, fmt: AnyFormat) -> float:
+    """The smallest W2 that any law on the numbers of a format can have: that of the target rounded to nearest.
 
     For a fine grid it is Δ/√12, and it is what every sampler pays that ends on the grid.
     """
+    points = formats.parse(fmt).values().double().numpy()
     middles = (points[1:] + points[:-1]) / 2
     edges = np.concatenate([[0.0], target.cdf(middles), [1.0]])
     return wasserstein2(Law(points, np.diff(edges)), target)

@@ -8,7 +8,16 @@ from qtorch import FixedPoint
 from scipy import stats
 from scipy.optimize import linear_sum_assignment
 
-from lpsgld.toy.distances import kl_divergence, on_grid_floor, total_variation, wasserstein2, wasserstein2_smooth
+from lpsgld.toy.distances import (
+    best_step,
+    full_floor,
+    kl_divergence,
+    of_sampler,
+    on_grid_floor,
+    total_variation,
+    wasserstein2,
+    wasserstein2_smooth,
+)
 from lpsgld.toy.exact import Law, stationary
 from lpsgld.toy.targets import Gaussian, LogOdds, Mixture, SeenThrough
 
@@ -86,16 +95,24 @@ def test_a_law_far_out_has_a_finite_divergence():
 def test_the_small_step_limit_of_the_full_precision_accumulator(bits):
     """As α → 0 its law becomes `SeenThrough`; at α = 1e-4 discretisation has added about 1e-4."""
     fmt, target = FixedPoint(bits + 4, bits), LogOdds()
-    points = np.linspace(-6, 9, 30_001)
-    limit = wasserstein2_smooth(sampled(SeenThrough(target, fmt), points), target)
     law = stationary(target, 1e-4, fmt, "full")
-    assert wasserstein2_smooth(law, target) == pytest.approx(limit, abs=2e-4)
+    assert wasserstein2_smooth(law, target) == pytest.approx(full_floor(target, fmt), abs=2e-4)
     assert wasserstein2_smooth(law, SeenThrough(target, fmt)) < 2e-4
+    assert full_floor(target, fmt) / full_floor(target, FixedPoint(bits + 5, bits + 1)) == pytest.approx(4, rel=0.02)
+
+
+def test_the_best_step_by_a_sweep():
+    def distance(alpha):
+        return of_sampler(Gaussian(), alpha, "fixed(6,2)", "naive")
+
+    step, smallest = best_step(distance)
+    assert on_grid_floor(Gaussian(), "fixed(6,2)") < smallest == distance(step)
+    assert smallest < min(distance(factor * step) for factor in (0.7, 0.9, 1.1, 1.4))
 
 
 def test_on_grid_floor_is_the_best_of_all_laws():
-    target, points = LogOdds(), np.arange(-16, 32) / 4
-    floor = on_grid_floor(points, target)
+    target, points = LogOdds(), np.arange(-32, 32) / 4
+    floor = on_grid_floor(target, "fixed(6,2)")
     assert floor == pytest.approx(0.25 / math.sqrt(12), rel=1e-3)
     rng = np.random.default_rng(1)
     edges = np.concatenate([[0.0], target.cdf((points[1:] + points[:-1]) / 2), [1.0]])
