@@ -1,4 +1,4 @@
-"""Distances between a law on the line and a target: Wasserstein-2, Kullback-Leibler, total variation."""
+"""The Wasserstein-2 distance between a law on the line and a target."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
 
 from lpsgld import formats
 from lpsgld.formats import AnyFormat
@@ -16,7 +15,6 @@ from lpsgld.samplers.accumulators import Accumulator
 from lpsgld.toy.exact import Law, stationary
 from lpsgld.toy.targets import SeenThrough, Target
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _OUTSIDE = 1e-12  # probability in each tail that `wasserstein2_smooth` leaves out
 
 
@@ -78,30 +76,3 @@ def on_grid_floor(target: Target, fmt: AnyFormat) -> float:
     middles = (points[1:] + points[:-1]) / 2
     edges = np.concatenate([[0.0], target.cdf(middles), [1.0]])
     return wasserstein2(Law(points, np.diff(edges)), target)
-
-
-def kl_divergence(law: Law, target: Target) -> float:
-    """Σ p log(p/q) in nats: from the law p on equally spaced points to the target rounded to nearest on them, q."""
-    p = law.probabilities
-    terms = np.where(p > 0, np.log(np.where(p > 0, p, 1.0)) - _log_cells(law.points, target), 0.0)
-    return float(p @ terms)
-
-
-def total_variation(law: Law, target: Target) -> float:
-    """½ Σ |p - q|: the largest difference in any event between the law and the target rounded to nearest."""
-    return float(np.abs(law.probabilities - np.exp(_log_cells(law.points, target))).sum() / 2)
-
-
-def _log_cells(points: np.ndarray, target: Target) -> np.ndarray:
-    """log of the target's probability in the cell around each point; the outer cells reach to infinity.
-
-    In logarithms, since a wide law has mass where the target's own underflows.
-    """
-    spacing = points[1] - points[0]
-    logs = target.log_density(points[:, None] + spacing / 2 * _NODES)
-    cells = logsumexp(logs, b=_WEIGHTS * spacing / 2, axis=1)
-    below, above = target.cdf(points[0] - spacing / 2), 1 - target.cdf(points[-1] + spacing / 2)
-    with np.errstate(divide="ignore"):  # nothing beyond the range: log 0
-        cells[0] = np.logaddexp(cells[0], np.log(below))
-        cells[-1] = np.logaddexp(cells[-1], np.log(max(above, 0.0)))
-    return cells
