@@ -98,7 +98,7 @@ def finished(make_folder, tmp_path_factory) -> Finished:
     folder.notebook("07_dies", "x = 1", "import os\nos._exit(3)")
     folder.notebook("08_hangs", HANG)
     names = sorted(path.stem for path in folder.path.glob("*.ipynb"))
-    folder.profile("smoke", **{name: {"smoke": True, "timeout": 8 if name == "08_hangs" else 60} for name in names})
+    folder.profile("smoke", **{name: {"smoke": True, "timeout": 15 if name == "08_hangs" else 60} for name in names})
     out = tmp_path_factory.mktemp("run")
     (out / "01_good.failed.ipynb").write_text("from an earlier run")
     (out / "02_bad.ipynb").write_text("from an earlier run")
@@ -179,8 +179,8 @@ def test_a_dead_kernel_fails_the_notebook_and_is_located(finished):
 
 def test_the_time_limit_kills_the_kernel_and_its_children(finished):
     result = finished.results["08_hangs"]
-    assert (result.where, result.reason) == ("In [*] `import os, subprocess, time`", "time limit of 8 s reached")
-    assert result.seconds >= 8
+    assert (result.where, result.reason) == ("In [*] `import os, subprocess, time`", "time limit of 15 s reached")
+    assert result.seconds >= 15
     assert result.executed == finished.directory / "08_hangs.failed.ipynb"
     assert not any(map(alive, pids_of(finished.directory)))
 
