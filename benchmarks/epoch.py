@@ -56,7 +56,6 @@ def _epoch(recipe: Recipe, dataset: Dataset, device: torch.device, compiled: boo
 
     def epoch() -> None:
         for batch in stepper.batches():
-            stepper.gradient(batch)
-            stepper.move()
+            stepper.step(batch, recipe.lr)
 
     return epoch

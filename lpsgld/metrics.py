@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -116,6 +117,25 @@ def pairwise_disagreement(members: Tensor) -> Tensor:
     """
     predicted = members.argmax(2)
     return torch.stack([(predicted != row).double().mean(1) for row in predicted])
+
+
+def mean_disagreement(shares: Tensor, groups: int = 1) -> float:
+    """The mean of `pairwise_disagreement` over pairs of different members of the same group. Groups, such as the cycles
+    of a step size, are consecutive members, equally many; one is everybody."""
+    group = torch.arange(len(shares)) * groups // len(shares)
+    return shares[(group[:, None] == group).fill_diagonal_(False)].mean().item()
+
+
+def running_averages(members: Tensor) -> Tensor:
+    """[S, N, C]: the average of the first 1, 2, ... S members' probabilities."""
+    counts = torch.arange(1, len(members) + 1, dtype=torch.float64).view(-1, 1, 1)
+    return members.double().cumsum(0) / counts
+
+
+def shares(counts) -> np.ndarray:
+    """Counts over their sum; all zeros stay zeros."""
+    counts = np.asarray(counts, dtype=np.float64)
+    return counts / max(counts.sum(), 1)
 
 
 def summary(probabilities: Tensor, labels: Tensor) -> dict[str, float]:

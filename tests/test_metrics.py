@@ -104,6 +104,24 @@ def test_pairs_that_disagree_average_to_the_disagreement():
     assert shares.sum() / 20 == pytest.approx(metrics.disagreement(votes).mean().item())
 
 
+def test_members_of_one_group_are_compared_with_each_other_only():
+    members = torch.randn(6, 60, 4, generator=torch.Generator().manual_seed(0)).softmax(2)
+    shares, predicted = metrics.pairwise_disagreement(members), members.argmax(2)
+    for groups in (1, 2, 3):
+        group = [i * groups // 6 for i in range(6)]
+        pairs = [(i, j) for i in range(6) for j in range(i) if group[i] == group[j]]
+        expected = np.mean([(predicted[i] != predicted[j]).double().mean() for i, j in pairs])
+        assert metrics.mean_disagreement(shares, groups) == pytest.approx(expected)
+
+
+def test_running_averages_and_shares():
+    members = torch.randn(4, 6, 3, generator=torch.Generator().manual_seed(0)).softmax(2)
+    averages = metrics.running_averages(members)
+    assert averages.dtype == torch.float64 and torch.equal(averages[0], members[0].double())
+    torch.testing.assert_close(averages[2], (members[0].double() + members[1] + members[2]) / 3)
+    assert metrics.shares([3, 1]).tolist() == [0.75, 0.25] and metrics.shares([0, 0]).tolist() == [0, 0]
+
+
 def test_summary_holds_every_score():
     p, y = predictions()
     summary = metrics.summary(p, y)

@@ -224,3 +224,13 @@ def test_a_picture_may_know_what_it_says(folder, shown):
     lab.save_figure(plain, "05-plain", 3, caption="Here it is.")
     row = saving.read_manifest(folder)["05-plain"]
     assert (row["title"], row["alt"], row["caption"]) == ("A plain one", "Nothing", "Here it is.")
+
+
+def test_texts_name_settings_and_where_the_data_come_from(folder, shown):
+    view = demo.view(slide=Slide("{bits} bits on {dataset}.", "As drawn for {dataset}.", "On {dataset}"))
+    lab.save_figure(view, "05-demo", params={"bits": 2}, origin={"dataset": "digits", "epochs": 3})
+    row = saving.read_manifest(folder)["05-demo"]
+    assert (row["title"], row["alt"], row["caption"]) == ("On digits", "As drawn for digits.", "2 bits on digits.")
+    assert row["parameters"] == {"alpha": 1e-3, "bits": 2, "corrected": True, "dataset": "digits", "epochs": 3}
+    with pytest.raises(ValueError, match="05-demo: its texts name 'dataset', but there are alpha, bits, corrected"):
+        lab.save_figure(view, "05-demo")

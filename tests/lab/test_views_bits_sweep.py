@@ -1,9 +1,8 @@
 """The views of notebook 07, on made-up sweeps: what they draw is what the sweeps hold."""
 
-import numpy as np
 import pytest
 
-from lpsgld.bnn.studies.sweep import CURVES, Point, Settings
+from lpsgld.bnn.studies.sweep import CURVES, Settings
 from lpsgld.lab.views.networks import bits_sweep as views
 from tests.lab.checking import check_view
 from tests.lab.made_up_sweep import made_up
@@ -19,7 +18,8 @@ def sweeps():
 @pytest.mark.parametrize("make", [views.networks, views.weights, views.needed], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("models", [("logistic", "mlp"), ("mlp",)], ids=", ".join)
 def test_all_corners(make, models, sweeps):
-    check_view(make({model: sweeps[model] for model in models}))
+    report = check_view(make({model: sweeps[model] for model in models}))
+    assert report.median < 2.0, "a slider lags: 0.1 s is the goal, 2 s leaves room for a busy machine"
 
 
 def test_the_slider_shows_the_scores_of_so_many_networks(sweeps):
@@ -35,19 +35,11 @@ def test_the_slider_shows_the_scores_of_so_many_networks(sweeps):
         assert band.min() < expected.min() and band.max() > expected.max()
 
 
-@pytest.mark.parametrize("bits", [None, 1, 3, 6])
-def test_a_density_of_weights_integrates_to_one_and_is_centred(bits, sweeps):
-    heights, edges = views.density(sweeps["mlp"], Point("sgld", "full" if bits is None else "vc", bits))
-    assert np.sum(heights * np.diff(edges)) == pytest.approx(1)
-    assert np.diff(edges) == pytest.approx(1 / 16 if bits is None else max(2.0**-bits, 1 / 16))
-    assert np.sum(heights * np.diff(edges) * (edges[1:] + edges[:-1]) / 2) == pytest.approx(0, abs=1e-9)
-
-
 def test_bars_are_as_long_as_the_bits_needed(sweeps):
     view = views.needed(sweeps)
     _, artists = view.build(tolerance=0.01)
     for curve in CURVES:
-        found = sweeps["mlp"].needed_bits(*curve, 0.01, views.usual_count(sweeps["mlp"], curve[0]))
+        found = sweeps["mlp"].needed_bits(*curve, 0.01)
         width = artists[f"mlp {curve[0]} {curve[1]}"].patches[0].get_width()
         assert width == (7 if found is None else found)
     assert artists["mlp sgd naive text"].get_text() == "> 6" and artists["mlp sgld full text"].get_text() == "2"

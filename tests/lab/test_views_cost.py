@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lpsgld.bnn.costs import footprint, roofline
+from lpsgld.bnn.costs import footprint
 from lpsgld.bnn.costs.roofline import Machine
 from lpsgld.lab.style import png
 from lpsgld.lab.views.networks import cost as views
@@ -15,7 +15,8 @@ NO_INT8 = Machine("made up", bandwidth=1e10, float32=5e10)
 
 @pytest.mark.parametrize("view", [views.memory, views.roofline_of(LAPTOP)], ids=lambda view: view.name)
 def test_all_corners(view):
-    check_view(view)
+    report = check_view(view)
+    assert report.median < 2.0, "a slider lags: 0.1 s is the goal, 2 s leaves room for a busy machine"
 
 
 def test_bars_are_as_long_as_the_memory_of_each_part():
@@ -33,15 +34,9 @@ def test_bars_are_as_long_as_the_memory_of_each_part():
 
 
 def test_a_copy_makes_8_bit_weights_larger_than_32_bit_weights():
-    wide, copied = (views.case(name, 64, 128) for name in ("32 bits", "8 bits in hardware,\n32-bit copy kept"))
+    wide, simulated, copied, corrected = views.cases(width=64, batch=128).values()
     assert wide.weights < copied.weights + copied.copy < 1.26 * wide.weights
-
-
-@pytest.mark.parametrize("bits", [8, 32])
-@pytest.mark.parametrize("machine", [LAPTOP, NO_INT8, roofline.H100], ids=["laptop", "no int8", "H100"])
-def test_the_parts_of_a_step_add_up_to_its_bound(machine, bits):
-    work = roofline.step("resnet18", 16, 8)
-    assert sum(views.split(work, machine, bits).values()) == pytest.approx(work.seconds(machine, bits).sum())
+    assert corrected.copy == simulated.copy == 0 and corrected.weights == copied.weights < simulated.weights
 
 
 def test_products_lie_under_their_roof():
@@ -62,7 +57,7 @@ def test_a_machine_without_int8_products_is_said_to_have_none():
 
 
 def test_pictures_of_measurements_show_what_was_measured():
-    counted = views.case("8 bits,\nsimulated here", 16, 32)
+    counted = views.cases(16, 32)["8 bits, simulated here"]
     found = {"weights": 3e6, "copy": 1e6, "activations": 5e7, "gradients": 4e6}
     figure = views.measured_memory(counted, found, "made up")
     heights = [bar.get_height() for bar in figure.axes[0].patches]

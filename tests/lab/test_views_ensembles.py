@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from lpsgld import metrics
-from lpsgld.bnn.judging import ensemble
 from lpsgld.bnn.studies import shifts
 from lpsgld.lab.views.networks import doubt
 from lpsgld.lab.views.networks import ensembles as views
@@ -46,7 +45,7 @@ def told(labels, images):
 
 @pytest.fixture(scope="module")
 def evaluated(told, labels):
-    return tuple({setting: ensemble.combine(iter(m), labels) for setting, m in by.items()} for by in told)
+    return tuple(shifts.evaluations(by, labels) for by in told)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +62,7 @@ def all_views(told, evaluated, labels, images):
 
 @pytest.mark.parametrize("name", ["samples", "shifted", "pictures", "abstention"])
 def test_all_corners(all_views, name):
-    check_view(all_views[name])
+    assert check_view(all_views[name]).median < 2.0, "0.1 s is the goal, 2 s leaves room for a busy machine"
 
 
 def test_the_samples_view_shows_the_scores_of_the_average(all_views, told, labels):

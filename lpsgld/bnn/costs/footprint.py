@@ -41,6 +41,11 @@ class Memory:
     def total(self) -> int:
         return sum(dataclasses.astuple(self))
 
+    @property
+    def training(self) -> int:
+        """All but the samples."""
+        return self.total - self.samples
+
 
 def memory(
     recipe: Recipe, image_shape: tuple[int, int, int] = CIFAR[0], classes: int = CIFAR[1], *, simulated: bool = False

@@ -40,6 +40,10 @@ class Machine:
             raise ValueError(f"bits is {bits}, but a machine has rates for 8 and 32")
         return self.int8 if bits == 8 and self.int8 is not None else self.float32
 
+    def roof(self, intensity: np.ndarray, bits: int) -> np.ndarray:
+        """Operations a second that an operation can reach, by its arithmetic intensity (see `Work`)."""
+        return np.minimum(self.rate(bits), intensity * self.bandwidth)
+
 
 # peak numbers of the maker's data sheet (dense, without its factor 2 for sparse matrices), not measured here
 H100 = Machine("H100 SXM, data sheet", bandwidth=3.35e12, float32=67e12, int8=1979e12)
@@ -61,6 +65,14 @@ class Work:
     def seconds(self, machine: Machine, bits: int) -> np.ndarray:
         """The least time of each operation, one after the other, nothing kept in a cache from one to the next."""
         return np.maximum(self.flops / machine.rate(bits), self.values * bits / 8 / machine.bandwidth)
+
+    def bounds(self, machine: Machine, bits: int) -> dict[str, float]:
+        """The least seconds of the step, by what bounds its operations: "arithmetic" or "traffic" the products, and
+        traffic all that is "elementwise"."""
+        seconds = self.seconds(machine, bits)
+        arithmetic = self.products & (seconds <= self.flops / machine.rate(bits))
+        parts = {"arithmetic": arithmetic, "traffic": self.products & ~arithmetic, "elementwise": ~self.products}
+        return {name: float(seconds[chosen].sum()) for name, chosen in parts.items()}
 
     @property
     def products(self) -> np.ndarray:

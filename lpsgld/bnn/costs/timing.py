@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -23,6 +24,11 @@ def rounds(cases: Mapping[str, Callable[[], object]], repetitions: int) -> dict[
             if repetition > 0:
                 seconds[name].append(time.perf_counter() - started)
     return seconds
+
+
+def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The median over rounds of each case."""
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def _wait() -> None:

@@ -6,11 +6,14 @@ How the samples came about is told in `training/loop.py`, how predictions are sc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -32,16 +35,17 @@ class Evaluation:
     """What an ensemble says about a test set.
 
     labels: [N]. probabilities: [N, C], the average over all samples. last: [N, C], the last sample alone.
-    member_entropy: [N], mean entropy of the samples' own predictions; the entropy of the average exceeds it by the
-    mutual information between prediction and weights. disagreement: [N], how often two different samples predict
-    different classes. label_draws: [chains, draws, N], the probability that each sample gave to the true label, in as
-    many draws of each chain as the shortest one has. curve: one dict a number of samples, {"samples": s} and
-    `metrics.summary` of the first s.
+    member_nll: the mean NLL of the samples, each alone. member_entropy: [N], mean entropy of the samples' own
+    predictions; the entropy of the average exceeds it by the mutual information between prediction and weights.
+    disagreement: [N], how often two different samples predict different classes. label_draws: [chains, draws, N], the
+    probability that each sample gave to the true label, in as many draws of each chain as the shortest one has. curve:
+    one dict a number of samples, {"samples": s} and `metrics.summary` of the first s.
     """
 
     labels: Tensor
     probabilities: Tensor
     last: Tensor
+    member_nll: float
     member_entropy: Tensor
     disagreement: Tensor
     label_draws: Tensor
@@ -56,6 +60,18 @@ class Evaluation:
     def mutual_information(self) -> Tensor:
         """[N], the part of the entropy that more data could remove, in nats, at least 0."""
         return (self.entropy - self.member_entropy).clamp(min=0)
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """The last row of `curve`, which is that of all samples, and the mean "mutual_information"."""
+        return self.curve[-1] | {"mutual_information": self.mutual_information.mean().item()}
+
+    def entropy_histogram(self, bins: int) -> dict[str, list]:
+        """Numbers of images whose entropy lies between the "edges" (0 to log C nats), "right" and "wrong" ones."""
+        edges = torch.linspace(0, math.log(self.probabilities.shape[1]), bins + 1, dtype=torch.float64)
+        entropy, wrong = self.entropy.clamp(0, edges[-1].item()), self.probabilities.argmax(1) != self.labels
+        counts = {"right": entropy[~wrong], "wrong": entropy[wrong]}
+        return {"edges": edges.tolist()} | {name: np.histogram(x, edges)[0].tolist() for name, x in counts.items()}
 
     def summary(self) -> dict[str, Any]:
         """Numbers of "samples" and "chains", `metrics.summary` of "ensemble" and "last_sample", the mean
@@ -124,13 +140,14 @@ def combine(members: Iterable[Tensor], labels: Tensor, order: Sequence[int] | No
 
     order: the number of the chain that each member comes from; one chain, if None.
     """
-    total, last, entropy, votes, curve, drawn = None, None, None, None, [], []
+    total, last, nll, entropy, votes, curve, drawn = None, None, 0.0, None, None, [], []
     for last in members:
         if total is None:
             total, votes = torch.zeros_like(last, dtype=torch.float64), torch.zeros_like(last, dtype=torch.float64)
             entropy = total.new_zeros(len(total))
         total += last
         votes += nn.functional.one_hot(last.argmax(1), last.shape[1])
+        nll += metrics.nll(last, labels)
         entropy += metrics.entropy(last)
         drawn.append(last.gather(1, labels[:, None])[:, 0])
         count = len(curve) + 1
@@ -141,11 +158,19 @@ def combine(members: Iterable[Tensor], labels: Tensor, order: Sequence[int] | No
         labels=labels,
         probabilities=total / count,
         last=last.double(),
+        member_nll=nll / count,
         member_entropy=entropy / count,
         disagreement=metrics.disagreement(votes),
         label_draws=_by_chain(drawn, order or [0] * count),
         curve=curve,
     )
+
+
+def accuracy_on_rest(evaluations: Sequence[Evaluation], rejected: Sequence[float]) -> list[float]:
+    """The accuracy on the images of all these test sets that are left when each of the shares `rejected` of them, the
+    least confident ones, is handed to somebody else."""
+    probabilities, labels = (torch.cat([getattr(e, of) for e in evaluations]) for of in ("probabilities", "labels"))
+    return metrics.abstention(probabilities, labels, [1 - share for share in rejected]).tolist()
 
 
 def _by_chain(drawn: list[Tensor], order: Sequence[int]) -> Tensor:

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from lpsgld.bnn.data.arrays import Dataset
-from lpsgld.bnn.judging.ensemble import predictions
+from lpsgld.bnn.judging.ensemble import Evaluation, combine, predictions
 from lpsgld.bnn.training.runs import Run
 from lpsgld.text import one_of
 
@@ -88,3 +88,8 @@ def members(
     told = torch.stack(list(predictions(run, everything, device=device, seed=seed)))
     parts = told.split([len(images) for images in shifted.values()], dim=1)
     return dict(zip(shifted, parts, strict=True))
+
+
+def evaluations(told: Mapping[Setting, Tensor], labels: Tensor) -> dict[Setting, Evaluation]:
+    """The evaluation of the ensemble of `members` on each set of images."""
+    return {setting: combine(iter(probabilities), labels) for setting, probabilities in told.items()}

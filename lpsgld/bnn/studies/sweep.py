@@ -2,7 +2,7 @@
 
 For SGD and SGLD, each accumulator and each number of bits, a few independent chains train at once and give networks,
 which are scored alone and averaged. A `Sweep` is the result as data, read from and written to JSON; how it is drawn is
-told in `lab/views/bits_sweep.py`.
+told in `lab/views/networks/bits_sweep.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 from tqdm.auto import tqdm
 
-from lpsgld import metrics
+from lpsgld import formats, metrics
 from lpsgld.bnn.data import datasets
 from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.devices import pick_device, provenance, seeded
@@ -38,7 +38,7 @@ ACCUMULATORS = get_args(Accumulator)
 CURVES = (("sgd", "full"), ("sgd", "naive"), ("sgld", "full"), ("sgld", "naive"), ("sgld", "vc"))
 SCORES = {"nll": metrics.nll, "error": metrics.error, "ece": metrics.ece}
 BIN = 1 / 16  # width of the bins of the weights' histograms
-_BINS = 129  # centred at -4, ..., 4
+_CENTRES = (np.arange(129) - 64) * BIN  # of the bins: -4, ..., 4
 
 
 class SweepError(ValueError):
@@ -97,11 +97,19 @@ class Settings:
         """How many networks are averaged: 1, 2, 4, ..., `networks`."""
         return tuple(2**k for k in range(self.networks.bit_length()))
 
+    @property
+    def curves(self) -> list[tuple[str, str]]:
+        """The pairs (sampler, accumulator) of the sweep."""
+        return [curve for curve in CURVES if curve[0] in self.samplers]
+
+    def usual_count(self, sampler: str) -> int:
+        """How many networks predict together, as each sampler is used: the last one of SGD, all of SGLD."""
+        return 1 if sampler == "sgd" else self.networks
+
     def points(self) -> list[Point]:
         """Every point of the sweep: float32 first, for each sampler, then each accumulator with each number of bits."""
         reference = [Point(sampler, "full", None) for sampler in self.samplers]
-        curves = [curve for curve in CURVES if curve[0] in self.samplers]
-        return reference + [Point(*curve, bits) for curve in curves for bits in self.bits]
+        return reference + [Point(*curve, bits) for curve in self.curves for bits in self.bits]
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
@@ -147,13 +155,20 @@ class Sweep:
     rows: dict[str, dict[str, Any]]
 
     def scores(self, sampler: str, accumulator: str, score: str = "nll", count: int | None = None) -> np.ndarray:
-        """[bits, seeds] scores of `count` networks averaged (all, if None)."""
+        """[bits, seeds] scores of `count` networks averaged (as the sampler is used, if None)."""
         points = (Point(sampler, accumulator, bits) for bits in self.settings.bits)
         return np.array([self._score(point, score, count) for point in points])
 
     def reference(self, sampler: str, score: str = "nll", count: int | None = None) -> np.ndarray:
         """[seeds] the same in float32."""
         return self._score(Point(sampler, "full", None), score, count)
+
+    def spread(
+        self, sampler: str, accumulator: str, score: str = "nll", count: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """[bits] mean and standard deviation over seeds of `scores`."""
+        scores = self.scores(sampler, accumulator, score, count)
+        return scores.mean(axis=1), scores.std(axis=1, ddof=1)
 
     def excess(self, sampler: str, accumulator: str, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """[bits] NLL above that of the same sampler in float32, mean over seeds, and its standard error."""
@@ -176,12 +191,16 @@ class Sweep:
         """Root mean square weight, mean over seeds."""
         return float(np.mean(self.rows[str(Point(sampler, accumulator, bits))]["std"]))
 
-    def histogram(self, point: Point) -> np.ndarray:
-        """[129] shares of weights, see `Sweep`."""
-        return np.array(self.rows[str(point)]["histogram"])
+    def density(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
+        """Density of a point's weights [B] and the edges of its bins [B+1], as wide as the gap, or `BIN` if that is
+        finer."""
+        width = BIN if point.bits is None else max(BIN, 2.0**-point.bits)
+        every = round(width / BIN)  # the bins between the numbers of the grid are empty
+        shares, centres = np.array(self.rows[str(point)]["histogram"])[::every], _CENTRES[::every]
+        return shares / width, np.append(centres - width / 2, centres[-1] + width / 2)
 
     def _score(self, point: Point, score: str, count: int | None) -> np.ndarray:
-        return np.array(self.rows[str(point)][score][str(count or self.settings.networks)])
+        return np.array(self.rows[str(point)][score][str(count or self.settings.usual_count(point.sampler))])
 
     def write(self, path: Path) -> None:
         """One JSON file, with one line a point."""
@@ -315,7 +334,7 @@ def draw_networks(point: Point, settings: Settings, data: Dataset, device: torch
     def predict(rows: Tensor, x: Tensor) -> Tensor:
         return vmap(logits, (0, None))(rows, x).softmax(-1)
 
-    fmt = None if point.bits is None else f"fixed({point.bits + settings.integer_bits},{point.bits})"
+    fmt = None if point.bits is None else formats.parse(f"fixed({point.bits + settings.integer_bits},{point.bits})")
     x, labels = inputs(data, data.train_images).to(device), data.train_labels.to(device)
     optimizer = SGLD(
         [weights],
@@ -345,13 +364,13 @@ def _measure(point: Point, settings: Settings, data: Dataset, device: torch.devi
     """The row of one point, see `Sweep`."""
     began = time.perf_counter()
     x = inputs(data, data.test_images).to(device)
-    members, squares, histogram = [], 0, torch.zeros(_BINS)
+    members, squares, histogram = [], 0, torch.zeros(len(_CENTRES))
     for weights, _, predict in draw_networks(point, settings, data, device):
         members.append(predict(weights, x).cpu())
         squares = squares + weights.square().mean(1).cpu() / settings.networks
-        middle = (_BINS - 1) // 2
+        middle = len(_CENTRES) // 2
         index = (weights / BIN).round().clamp(-middle, middle).long().flatten().cpu() + middle
-        histogram += torch.bincount(index, minlength=_BINS) / index.numel() / settings.networks
+        histogram += torch.bincount(index, minlength=len(_CENTRES)) / index.numel() / settings.networks
     scores = ensemble_scores(torch.stack(members), data.test_labels, settings.counts)
     rounded = {"std": squares.sqrt().tolist(), "histogram": histogram.tolist()}
     rounded = {name: [float(f"{value:.4g}") for value in values] for name, values in rounded.items()}

@@ -5,10 +5,12 @@ Nothing here changes the network, its gradients or the caller's random numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,11 +42,11 @@ def branch_shares(optimizer: SGLD, names: dict[Tensor, str]) -> dict[str, Tensor
     """
     found_in = {}
     for group in optimizer.param_groups:
-        weight = formats.parse(group["weight"])
+        weight, grad = formats.parse(group["weight"]), formats.parse(group["grad"])
         for p in group["params"]:
             if weight is None or p not in names or p.grad is None:
                 continue
-            slope = quantize(p.grad, group["grad"])
+            slope = quantize(p.grad, grad)
             mean, v = proposal(p, slope, group["lr"], **{name: group[name] for name in _DECIDING})
             found = variance.branches(mean, v, weight)
             shares = [(found.branch == branch).float().mean() for branch in range(3)]
@@ -55,6 +57,14 @@ def branch_shares(optimizer: SGLD, names: dict[Tensor, str]) -> dict[str, Tensor
 def told(shares: dict[str, Tensor]) -> dict[str, list[float]]:
     """What `branch_shares` returned, as numbers of 3 digits. Waits for the device."""
     return {name: [float(f"{number:.3g}") for number in numbers.tolist()] for name, numbers in shares.items()}
+
+
+def over_epochs(history: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, ...], tuple[str, ...], np.ndarray]:
+    """Epochs, layers and numbers [5, layers, epochs] of `branch_shares` in those epochs of a history that have them."""
+    rows = [row for row in history if "branches" in row]
+    layers = tuple(rows[0]["branches"])
+    told = np.array([[row["branches"][layer] for layer in layers] for row in rows])
+    return tuple(row["epoch"] for row in rows), layers, told.transpose(2, 1, 0)
 
 
 def layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -79,6 +89,11 @@ class Histogram:
     counts: Tensor
     zero: float
     clipped: float
+
+    @property
+    def used(self) -> int:
+        """How many different codes there are (of more than 255: bins)."""
+        return int((self.counts > 0).sum())
 
 
 def histogram(x: Tensor, fmt: AnyFormat) -> Histogram:
@@ -111,6 +126,7 @@ class Numbers:
 def numbers(run: Run, dataset: Dataset, *, device: str = "auto", seed: int = 0) -> dict[str, Numbers]:
     """The histograms of every layer, for a run's last sample and one batch of training images."""
     where, recipe = pick_device(device), run.recipe
+    weight, grad = formats.parse(recipe.weight), formats.parse(recipe.grad)
     with seeded(where, seed):
         model = recipe.build_model(dataset.image_shape, len(dataset.classes)).to(where)
         model.load_state_dict(load_sample(run.samples[-1]).state)
@@ -120,8 +136,8 @@ def numbers(run: Run, dataset: Dataset, *, device: str = "auto", seed: int = 0) 
             F.cross_entropy(model(dataset.augment(images)), labels).backward()
         return {
             name: Numbers(
-                histogram(layer.weight, recipe.weight),
-                histogram(quantize(layer.weight.grad, recipe.grad), recipe.grad),
+                histogram(layer.weight, weight),
+                histogram(quantize(layer.weight.grad, grad), grad),
                 activations[name],
             )
             for name, layer in layers(model).items()

@@ -47,8 +47,17 @@ def test_bounds_by_hand():
     work = Work(("a", "b", "c"), np.array([8000.0, 100.0, 0.0]), np.array([25.0, 50.0, 100.0]))
     assert work.seconds(MACHINE, 32) == pytest.approx([8.0, 2.0, 4.0])
     assert work.seconds(MACHINE, 8) == pytest.approx([2.0, 0.5, 1.0])
+    assert work.bounds(MACHINE, 32) == {"arithmetic": 8.0, "traffic": 2.0, "elementwise": 4.0}
+    assert MACHINE.roof(work.intensity(32), 32) == pytest.approx([1000, 50, 0])
     assert work.intensity(32) == pytest.approx([80.0, 0.5, 0.0])
     assert list(work.products) == [True, True, False]
+
+
+@pytest.mark.parametrize("bits", [8, 32])
+@pytest.mark.parametrize("machine", [MACHINE, Machine("slow", 100.0, 1000.0), roofline.H100], ids=lambda m: m.name)
+def test_the_parts_of_a_step_add_up_to_its_bound(machine, bits):
+    work = roofline.step("resnet18", 16, 8)
+    assert sum(work.bounds(machine, bits).values()) == pytest.approx(work.seconds(machine, bits).sum())
 
 
 def test_without_an_int8_product_only_the_traffic_shrinks():

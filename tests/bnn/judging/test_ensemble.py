@@ -31,9 +31,30 @@ def test_streaming_equals_all_at_once():
     assert torch.equal(e.last, members[-1])
     torch.testing.assert_close(e.member_entropy, torch.stack([metrics.entropy(p) for p in members]).mean(0))
     assert torch.equal(e.label_draws[0], torch.stack([p.gather(1, labels[:, None])[:, 0] for p in members]))
+    assert e.member_nll == pytest.approx(sum(metrics.nll(p, labels) for p in members) / len(members))
+    assert e.scores["nll"] == metrics.nll(e.probabilities, labels) < e.member_nll
+    assert e.scores["mutual_information"] == e.mutual_information.mean().item()
     for count, row in enumerate(e.curve, start=1):
         expected = metrics.summary(stacked[:count].mean(0), labels)
         assert row.pop("samples") == count and row == pytest.approx(expected, rel=1e-9)
+
+
+def test_every_image_is_in_the_histogram_of_entropy():
+    e = ensemble.combine(*random_members())
+    h = e.entropy_histogram(8)
+    wrong = e.probabilities.argmax(1) != e.labels
+    assert h["edges"] == pytest.approx([math.log(5) * i / 8 for i in range(9)])
+    assert (sum(h["right"]), sum(h["wrong"])) == ((~wrong).sum(), wrong.sum())
+    assert sum(h["wrong"][5:]) == (e.entropy[wrong] >= h["edges"][5]).sum() > 0
+
+
+def test_the_least_confident_images_of_several_sets_are_rejected_first():
+    members, labels = random_members()
+    one, other = ensemble.combine(members[:3], labels), ensemble.combine(members[3:], labels)
+    both = [(p.max(), p.argmax() == y) for e in (one, other) for p, y in zip(e.probabilities, e.labels, strict=True)]
+    both.sort(key=lambda row: -row[0])
+    found = ensemble.accuracy_on_rest([one, other], [0.0, 0.5, 0.9])
+    assert found == pytest.approx([sum(right for _, right in both[:kept]).item() / kept for kept in (80, 40, 8)])
 
 
 def test_disagreement_counts_pairs():

@@ -48,6 +48,15 @@ def test_it_says_what_was_computed(record, finished):
         assert {name: kept[name] for name in flat} == pytest.approx({name: row[name] for name in flat}, rel=1e-5)
 
 
+def test_two_errors_are_compared_in_standard_errors(record):
+    """√(0.2·0.8/400 + 0.1·0.9/400) = 0.025, a quarter of the difference."""
+    with_error = [
+        dataclasses.replace(record, scores={"ensemble": {"error": error}}, dataset={"test": 400})
+        for error in (0.2, 0.1)
+    ]
+    assert records.standard_errors(*with_error) == pytest.approx(4)
+
+
 def test_branches_are_kept_for_some_epochs(finished, evaluation):
     long = dataclasses.replace(finished, history=[finished.history[0] | {"epoch": e} for e in range(1, 246)])
     history = records.make(long, evaluation).history

@@ -197,6 +197,31 @@ def test_excess_and_needed_bits():
     assert result.needed_bits("sgld", "vc", 0.01) is None, "two bits fit, but three do not: not enough from two on"
 
 
+def test_sgd_predicts_alone_and_sgld_with_all_its_networks(finished):
+    result, _ = finished
+    for sampler, count in (("sgd", "1"), ("sgld", "4")):
+        rows = [result.rows[f"{sampler}-naive-{bits}"]["nll"] for bits in TINY.bits]
+        assert result.scores(sampler, "naive").tolist() == [row[count] for row in rows]
+        assert result.reference(sampler).tolist() == result.rows[f"{sampler}-full-float32"]["nll"][count]
+        mean, std = result.spread(sampler, "naive", count=2)
+        assert mean == pytest.approx([sum(row["2"]) / 2 for row in rows])
+        assert std == pytest.approx([abs(a - b) / math.sqrt(2) for a, b in (row["2"] for row in rows)])
+
+
+@pytest.mark.parametrize("name", ["sgld-full-float32", "sgld-naive-1", "sgld-naive-4"])
+def test_a_density_of_weights_has_their_mass_and_their_width(finished, name):
+    """Its second moment is that of the weights, which was measured apart: on the grid exactly, else within a bin."""
+    result, _ = finished
+    bits = None if name.endswith("float32") else int(name[-1])
+    heights, edges = result.density(Point(*name.split("-")[:2], bits))
+    mass, middles = heights * np.diff(edges), (edges[1:] + edges[:-1]) / 2
+    assert mass.sum() == pytest.approx(1, rel=1e-3)
+    assert np.diff(edges) == pytest.approx(0.5 if bits == 1 else 1 / 16)
+    within = 1 / 16**2 / 12 if bits is None else 0  # of the even spread within a bin
+    measured = np.mean(np.square(result.rows[name]["std"]))
+    assert (mass * middles**2).sum() - within == pytest.approx(measured, rel=2e-3 if bits else 0.02)
+
+
 # ---- what is recorded ------------------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,6 @@ from lpsgld.bnn.data import datasets
 from lpsgld.bnn.training import loop, runs
 from lpsgld.bnn.training.recipes import RECIPES
 from lpsgld.bnn.training.runs import Run, RunError
-from lpsgld.bnn.training.stepping import Stepper
 from lpsgld.files import FileError
 from lpsgld.storage import StorageError
 
@@ -181,15 +180,15 @@ def _epochs_saved(path) -> int:
 
 def test_divergence_stops_with_the_step_and_keeps_what_was_saved(tmp_path, digits, monkeypatch):
     recipe = RESNET.override(samples=4)
-    gradient, calls = Stepper.gradient, []
+    step, calls = loop._Trainer._step, []
 
-    def poisoned(self, *arguments):
-        calls.append(arguments)
+    def poisoned(self, batch, step_size, epoch, last):
+        calls.append(epoch)
         if len(calls) == 10:  # 4 steps an epoch: the second step of epoch 3
             next(self.model.parameters()).data[0, 0, 0, 0] = float("nan")
-        return gradient(self, *arguments)
+        return step(self, batch, step_size, epoch, last)
 
-    monkeypatch.setattr(Stepper, "gradient", poisoned)
+    monkeypatch.setattr(loop._Trainer, "_step", poisoned)
     message = r"epoch 3: step 10: the gradient of \S+ is not finite.*lr is 0.5.*2 samples and 2 epochs stay in"
     with pytest.raises(loop.TrainingDiverged, match=message):
         train(recipe, tmp_path, digits)

@@ -58,6 +58,14 @@ def test_every_epoch_of_a_run_tells_its_branches(finished):
             assert spline + correction + floor == pytest.approx(1, abs=2e-3) and 0 <= zero <= 1 and ratio > 0
 
 
+def test_branches_over_epochs_skip_those_that_were_not_looked_at():
+    told = {epoch: {"a": [0.1, 0.2, 0.7, 0.0, epoch], "b": [0.5, 0.0, 0.5, 0.3, 2.0]} for epoch in (1, 3)}
+    found = probe.over_epochs([{"epoch": e} | ({"branches": told[e]} if e in told else {}) for e in (1, 2, 3)])
+    assert found[:2] == ((1, 3), ("a", "b"))
+    spline, correction, floor, zero, ratio = found[2].tolist()
+    assert floor == [[0.7, 0.7], [0.5, 0.5]] and zero == [[0, 0], [0.3, 0.3]] and ratio == [[1, 3], [2, 2]]
+
+
 def test_looking_does_not_change_a_run(tmp_path, small, digits, monkeypatch):
     recipe = small.override(epochs=2, samples=1)
     looked = loop.train(recipe, tmp_path / "a", dataset=digits, progress=False, device="cpu")
@@ -75,6 +83,8 @@ def test_a_histogram_counts_codes(fmt):
     h = probe.histogram(x, parsed)
     assert h.counts.sum() == 2000 and len(h.edges) == len(h.counts) + 1 <= 257
     assert h.zero == pytest.approx((x == 0).double().mean().item(), abs=1e-6)
+    if fmt in ("fixed(8,6)", "fixed(4,2)"):
+        assert h.used == len(x.unique())
     if fmt == "fixed(8,6)":
         for code in (-128, -64, 0, 1, 127):
             assert h.counts[code + 128] == (x == code / 64).sum()

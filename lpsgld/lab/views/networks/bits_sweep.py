@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from lpsgld.bnn.studies.sweep import BIN, CURVES, Point, Settings, Sweep, compute, find
+from lpsgld.bnn.studies.sweep import CURVES, Point, Settings, Sweep, compute, find
 from lpsgld.lab import session
+from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
-from lpsgld.lab.style import color, new_figure, paper, role, styled
+from lpsgld.lab.style import color, new_figure, paper, role
 
 Sweeps = Mapping[str, Sweep]  # by model, all with the same bits and networks
 
@@ -48,16 +49,6 @@ def load(settings: Settings) -> Sweep:
     return found or compute(settings, session.run_folder(settings.to_json()))
 
 
-def curves(sweep: Sweep) -> list[tuple[str, str]]:
-    """The (sampler, accumulator) pairs that a sweep has."""
-    return [curve for curve in CURVES if curve[0] in sweep.settings.samplers]
-
-
-def usual_count(sweep: Sweep, sampler: str) -> int:
-    """How many networks predict together, as each sampler is used: the last one of SGD, the average of SGLD."""
-    return 1 if sampler == "sgd" else sweep.settings.networks
-
-
 def look(sampler: str, accumulator: str) -> dict:
     """Keyword arguments for `plot`: SGD is dotted with open circles, colours tell the accumulator."""
     style = role(accumulator, label=NAMES[sampler, accumulator])
@@ -85,13 +76,12 @@ def _bits_axis(ax: Axes, bits: np.ndarray) -> None:
 
 def _limits(sweep: Sweep, score: str) -> tuple[float, float]:
     """Room for all curves and all numbers of networks."""
-    every = [sweep.scores(*curve, score, count) for curve in curves(sweep) for count in sweep.settings.counts]
+    every = [sweep.scores(*curve, score, count) for curve in sweep.settings.curves for count in sweep.settings.counts]
     return 0.85 * max(min(x.min() for x in every), _FLOOR), 1.25 * max(x.max() for x in every)
 
 
-def _draw(line: Line2D, band: PolyCollection, x: np.ndarray, scores: np.ndarray) -> None:
+def _draw(line: Line2D, band: PolyCollection, x: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
     """The mean over seeds as a line, and one standard deviation on both sides as a band."""
-    mean, std = scores.mean(axis=1), scores.std(axis=1, ddof=1)
     line.set_data(x, mean)
     low, high = np.maximum(mean - std, _FLOOR), mean + std
     band.set_verts([np.column_stack([np.append(x, x[::-1]), np.append(low, high[::-1])])])
@@ -106,18 +96,26 @@ def _curve(ax: Axes, sampler: str, accumulator: str, **overrides) -> tuple[Line2
 # ---- NLL against bits ------------------------------------------------------------------------------------------------
 
 
-@styled
+@Slide(
+    "Test NLL on {dataset} against the fractional bits of the weights, with the last network of SGD and the average of "
+    "32 networks of SGLD; accumulators in full precision (F), naive (L) and variance-corrected (VC). Lines are means "
+    "over independent chains, bands one standard deviation.",
+    "Two panels, logistic regression and MLP. All curves fall to the float32 levels by five or six bits. With one bit "
+    "SGD with a low-precision accumulator is highest, for the MLP at 1.3; variance-corrected SGLD loses little in "
+    "both, full-precision SGLD least for logistic regression.",
+    "How many fractional bits?",
+)
 def overview(sweeps: Sweeps) -> Figure:
     """The paper's figure: test NLL against fractional bits, one panel a model; SGD's last network, SGLD's average."""
     figure, axes = new_figure(1, len(sweeps), title="How many fractional bits?", wspace=0.2, top=0.76)
     for ax, (model, sweep) in zip(np.atleast_1d(axes), sweeps.items(), strict=True):
         bits, tallest = np.array(sweep.settings.bits), []
-        for sampler, accumulator in curves(sweep):
-            scores = sweep.scores(sampler, accumulator, "nll", usual_count(sweep, sampler))
-            _draw(*_curve(ax, sampler, accumulator, label=SHORT[sampler, accumulator]), bits, scores)
+        for curve in sweep.settings.curves:
+            scores = sweep.scores(*curve)
+            _draw(*_curve(ax, *curve, label=SHORT[curve]), bits, *sweep.spread(*curve))
             tallest += [scores.min(), scores.max()]
         for sampler in sweep.settings.samplers:
-            level = sweep.reference(sampler, "nll", usual_count(sweep, sampler)).mean()
+            level = sweep.reference(sampler).mean()
             dashes = ":" if sampler == "sgd" else "-"
             label = f"{sampler.upper()} in float32"
             ax.axhline(level, **role("target", label=label, linewidth=1.5, linestyle=dashes, zorder=1.5))
@@ -152,9 +150,9 @@ def networks(sweeps: Sweeps) -> View:
     def update(artists, count, score, model=first):
         sweep, name, readout = sweeps[model], _SCORES[score], {}
         for sampler, accumulator in CURVES:
-            scores = sweep.scores(sampler, accumulator, name, count)
-            _draw(artists[f"{sampler} {accumulator}"], artists[f"{sampler} {accumulator} band"], bits, scores)
-            readout[f"F = {bits[0]}, {NAMES[sampler, accumulator]}"] = float(scores[0].mean())
+            mean, std = sweep.spread(sampler, accumulator, name, count)
+            _draw(artists[f"{sampler} {accumulator}"], artists[f"{sampler} {accumulator} band"], bits, mean, std)
+            readout[f"F = {bits[0]}, {NAMES[sampler, accumulator]}"] = float(mean[0])
         for ax, sampler in zip(artists["axes"], ("sgd", "sgld"), strict=True):
             artists[f"{sampler} float32"].set_ydata([sweep.reference(sampler, name, count).mean()] * 2)
             _scale(ax, name, *limits[model, score])
@@ -186,19 +184,7 @@ def _model_control(sweeps: Sweeps) -> tuple[Control, ...]:
 # ---- the weights -----------------------------------------------------------------------------------------------------
 
 _ACCUMULATORS = ("naive", "vc", "full")
-_CENTRES = (np.arange(129) - 64) * BIN
 _REACH = 3.0
-
-
-def density(sweep: Sweep, point: Point) -> tuple[np.ndarray, np.ndarray]:
-    """Density and bin edges of a point's weights; the bins are as wide as the gap, or 1/16 if that is finer."""
-    shares = sweep.histogram(point)
-    if point.bits is None or 2.0**-point.bits <= BIN:
-        centres, width = _CENTRES, BIN
-    else:
-        width = 2.0**-point.bits
-        centres, shares = _CENTRES[:: round(width / BIN)], shares[:: round(width / BIN)]
-    return shares / width, np.append(centres - width / 2, centres[-1] + width / 2)
 
 
 def weights(sweeps: Sweeps) -> View:
@@ -233,18 +219,18 @@ def weights(sweeps: Sweeps) -> View:
 
     def update(artists, fractional_bits, model=first):
         sweep = sweeps[model]
-        heights, edges = density(sweep, Point("sgld", "full", None))
+        heights, edges = sweep.density(Point("sgld", "full", None))
         artists["float32"].set_data((edges[1:] + edges[:-1]) / 2, heights)
         tallest = heights.max()
         for accumulator in _ACCUMULATORS:
-            artists[accumulator].set_data(*density(sweep, Point("sgld", accumulator, fractional_bits)))
+            artists[accumulator].set_data(*sweep.density(Point("sgld", accumulator, fractional_bits)))
             tallest = max(tallest, artists[accumulator].get_data().values.max())
         artists["axes"].set(ylim=(0, 1.7 * tallest), title=f"density of SGLD's weights, gap 1/{2**fractional_bits}")
         index = bits.index(fractional_bits)
         for sampler, accumulator in rows:
             for which, count in (("one", 1), ("many", sweep.settings.networks)):
-                value = float(sweep.scores(sampler, accumulator, "nll", count)[index].mean())
-                artists[f"{sampler} {accumulator} {which}"].set_xdata([value])
+                mean, _ = sweep.spread(sampler, accumulator, "nll", count)
+                artists[f"{sampler} {accumulator} {which}"].set_xdata([mean[index]])
         low, high = _limits(sweep, "nll")
         artists["scores"].set_xlim(low, high)
         ticks = [tick for tick in _TICKS["nll"] if low <= tick <= high]
@@ -293,7 +279,7 @@ def needed(sweeps: Sweeps) -> View:
         readout = {}
         for model, sweep in sweeps.items():
             for sampler, accumulator in rows:
-                found = sweep.needed_bits(sampler, accumulator, tolerance, usual_count(sweep, sampler))
+                found = sweep.needed_bits(sampler, accumulator, tolerance)
                 length = most + 1 if found is None else found
                 name = f"{model} {sampler} {accumulator}"
                 artists[name].patches[0].set_width(length)
@@ -308,21 +294,34 @@ def needed(sweeps: Sweeps) -> View:
         update=update,
         controls=(Control("tolerance", "NLL above float32 that is fine", TOLERANCES, 0.02),),
         static=({"tolerance": 0.02}, {"tolerance": 0.1}),
+        slide=Slide(
+            "The fewest fractional bits with which the test NLL on {dataset} stays within {tolerance} of float32. SGD "
+            "predicts with one network, SGLD with the average of 32.",
+            "Horizontal bars for five combinations of sampler and accumulator, for each model. Variance-corrected SGLD "
+            "needs two bits in both, SGLD with a full-precision accumulator two or three, naive SGLD five for logistic "
+            "regression, SGD three to five.",
+        ),
     )
 
 
 # ---- laws ------------------------------------------------------------------------------------------------------------
 
 
-@styled
+@Slide(
+    "Test NLL on {dataset} above that of the same sampler in float32, against the gap of the weights; points above "
+    "twice their standard error. The grey lines fall as the gap and as its square.",
+    "Log-log plots of the excess NLL against the gap from 1/256 to 1/2. The curves with a full-precision accumulator "
+    "are nearly parallel to the square of the gap, the naive SGLD of logistic regression to the gap.",
+    "What each bit buys",
+)
 def excess(sweeps: Sweeps) -> Figure:
     """NLL above float32 against the gap, both logarithmic, where it is above twice its standard error."""
     figure, axes = new_figure(1, len(sweeps), title="What each bit buys", wspace=0.16, top=0.76, left=0.1)
     for ax, (model, sweep) in zip(np.atleast_1d(axes), sweeps.items(), strict=True):
         gaps = 2.0 ** -np.array(sweep.settings.bits)
         tops = []
-        for curve in curves(sweep):
-            mean, error = sweep.excess(*curve, usual_count(sweep, curve[0]))
+        for curve in sweep.settings.curves:
+            mean, error = sweep.excess(*curve)
             seen = mean > 2 * error
             ax.errorbar(gaps[seen], mean[seen], error[seen], **look(*curve) | {"label": SHORT[curve]}, capsize=4)
             tops.append(mean[0])
@@ -339,7 +338,12 @@ def excess(sweeps: Sweeps) -> Figure:
     return figure
 
 
-@styled
+@Slide(
+    "Test NLL of SGLD for logistic regression on {dataset} against fractional bits, at two step sizes.",
+    "Three panels. The naive curve of the smaller step size is the other one moved right by one bit; for the "
+    "variance-corrected and the full-precision accumulator both curves lie on each other.",
+    "Small steps cost the naive sampler bits",
+)
 def small_steps(large: Sweep, small: Sweep) -> Figure:
     """SGLD's NLL against fractional bits at two step sizes, one panel an accumulator."""
     figure, axes = new_figure(
@@ -349,7 +353,7 @@ def small_steps(large: Sweep, small: Sweep) -> Figure:
         for sweep, dashes, marker in ((large, "-", "o"), (small, "--", "s")):
             style = dict(linestyle=dashes, marker=marker, markersize=8, label=f"step size {sweep.settings.lr:g}")
             pair = _curve(ax, "sgld", accumulator, **style)
-            _draw(*pair, np.array(sweep.settings.bits), sweep.scores("sgld", accumulator))
+            _draw(*pair, np.array(sweep.settings.bits), *sweep.spread("sgld", accumulator))
         ax.axhline(large.reference("sgld").mean(), **role("target", label="float32", linewidth=1.5, zorder=1.5))
         ax.set_title(role(accumulator)["label"])
         _bits_axis(ax, np.array(large.settings.bits))

@@ -6,19 +6,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from lpsgld import metrics
+from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
-from lpsgld.lab.style import color, new_figure, role, styled
+from lpsgld.lab.style import color, new_figure, role
 
 _BINS = 15
 
 
-@styled
+@Slide(
+    "Recipe {recipe} on {dataset}, width {width}, {epochs} epochs. Shaded: the epochs after which a posterior sample "
+    "is kept.",
+    "Three plots by epoch: error and negative log likelihood of training and test images, which fall, and the step "
+    "size, which is constant at first, then falls to a hundredth.",
+    "Training in 8 bits: {recipe} on {dataset}",
+)
 def training_curves(history: Sequence[dict[str, Any]], title: str) -> Figure:
     """Error, negative log likelihood and step size by epoch; the epochs that gave a posterior sample are shaded."""
     figure, (error, nll, step_size) = new_figure(1, 3, title=title, wspace=0.28, left=0.07)
@@ -45,18 +51,12 @@ def training_curves(history: Sequence[dict[str, Any]], title: str) -> Figure:
     return figure
 
 
-def running_averages(members: Tensor) -> Tensor:
-    """[S, N, C]: the average of the first 1, 2, ... S samples' probabilities."""
-    counts = torch.arange(1, len(members) + 1, dtype=torch.float64).view(-1, 1, 1)
-    return members.double().cumsum(0) / counts
-
-
 def ensemble(members: Tensor, labels: Tensor) -> View:
     """A view whose slider adds posterior samples: reliability on the left, scores on the right.
 
     members: [S, N, C] probabilities of each sample, S ≥ 2. labels: [N].
     """
-    averages = running_averages(members)
+    averages = metrics.running_averages(members)
     scores = [metrics.summary(average, labels) for average in averages]
     single = [metrics.summary(member.double(), labels) for member in members]
     diagrams = [metrics.reliability(average, labels, _BINS) for average in averages]
@@ -106,4 +106,11 @@ def ensemble(members: Tensor, labels: Tensor) -> View:
         update=update,
         controls=(Control("samples", "posterior samples", tuple(int(count) for count in counts), len(members)),),
         static=({"samples": 1}, {}),
+        slide=Slide(
+            "Reliability diagram and negative log likelihood of the average over {samples} posterior samples. Recipe "
+            "{recipe} on {dataset}, width {width}, {epochs} epochs.",
+            "Left: accuracy against confidence for each group of test images, beside the diagonal. Right: the negative "
+            "log likelihood of single samples as points, and of the average of the first ones as a line.",
+            "What posterior samples buy: {recipe} on {dataset}",
+        ),
     )

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
-from lpsgld import metrics
+from lpsgld.bnn.judging.ensemble import accuracy_on_rest
 from lpsgld.bnn.studies.shifts import Setting
+from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role
-from lpsgld.lab.views.networks.ensembles import RIVAL, ROLES, SAMPLER, Shifted, strip
+from lpsgld.lab.views.networks.ensembles import RIVAL, ROLES, SAMPLER, Shifted, kinds_and_strengths, strip
 
 _A_PAGE = 4  # pictures
 _PAGES = 6
@@ -28,7 +28,7 @@ def pictures(
     Images as they are, and shifted in each kind to `strength`; sorted by the entropy of the average, or by its part
     that comes from disagreement between samples.
     """
-    kinds = tuple(dict.fromkeys(kind for kind, _ in sampler))
+    kinds, _ = kinds_and_strengths(sampler)
     sources = {"as they are": (kinds[0], 0.0)} | {kind: (kind, strength) for kind in kinds}
     orders = {
         (source, by): getattr(sampler[setting], attribute).argsort(descending=True, stable=True)
@@ -93,6 +93,13 @@ def pictures(
             Control("page", "page", pages, 1),
         ),
         static=({}, {"source": kinds[1]}),
+        slide=Slide(
+            "The four test images with the largest predictive entropy, and the class probabilities of the average over "
+            "posterior samples and of one network.",
+            "Four pictures in a row, each with a bar chart of the class probabilities below; the bars of the posterior "
+            "samples spread over several classes.",
+            "The pictures of which the samples are least sure",
+        ),
     )
 
 
@@ -106,13 +113,11 @@ def abstention(sampler: Shifted, rival: Shifted) -> View:
 
     Left: on the test images. Right: on as many again that are shifted, of a kind and strength to choose.
     """
-    kinds = tuple(dict.fromkeys(kind for kind, _ in sampler))
-    strengths = tuple(dict.fromkeys(strength for _, strength in sampler))[1:]
-    kept = 1 - torch.tensor(REJECTED, dtype=torch.float64)
+    kinds, (_, *strengths) = kinds_and_strengths(sampler)
     both = {SAMPLER: sampler, RIVAL: rival}
-    plain = {name: _accuracies(told, [(kinds[0], 0.0)], kept) for name, told in both.items()}
+    plain = {name: accuracy_on_rest([told[kinds[0], 0.0]], REJECTED) for name, told in both.items()}
     mixed = {
-        (name, kind, strength): _accuracies(told, [(kinds[0], 0.0), (kind, strength)], kept)
+        (name, kind, strength): accuracy_on_rest([told[kinds[0], 0.0], told[kind, strength]], REJECTED)
         for name, told in both.items()
         for kind in kinds
         for strength in strengths
@@ -161,15 +166,16 @@ def abstention(sampler: Shifted, rival: Shifted) -> View:
         update=update,
         controls=(
             Control("kind", "half of them are", kinds, kinds[1], kind="buttons"),
-            Control("strength", "strength of the shift", strengths, strengths[-1]),
+            Control("strength", "strength of the shift", tuple(strengths), strengths[-1]),
             Control("rejected", "share rejected", REJECTED, 0.5, format=lambda share: f"{share:.0%}"),
         ),
         static=({}, {"kind": kinds[2]}),
         ghosts=(f"mixed {SAMPLER}", f"mixed {RIVAL}"),
+        slide=Slide(
+            "Accuracy on the test images that are left when the least confident predictions are rejected: on the "
+            "images as they are, and with as many noisy ones among them. Thin: rejecting blindly.",
+            "Two plots of accuracy against the share rejected. All curves rise steeply at first and come close to "
+            "100 %.",
+            settings={"kind": "noisy"},
+        ),
     )
-
-
-def _accuracies(told: Shifted, settings: Sequence[Setting], kept: Tensor) -> list[float]:
-    chosen = [told[setting] for setting in settings]
-    probabilities = torch.cat([e.probabilities for e in chosen])
-    return metrics.abstention(probabilities, torch.cat([e.labels for e in chosen]), kept).tolist()

@@ -19,9 +19,9 @@ from torch import Tensor
 from lpsgld import metrics
 from lpsgld.bnn.judging.ensemble import Evaluation
 from lpsgld.bnn.studies.shifts import Setting
+from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
-from lpsgld.lab.style import color, new_figure, role, styled
-from lpsgld.lab.views.networks.cifar import running_averages
+from lpsgld.lab.style import color, new_figure, role
 from lpsgld.metrics import Reliability
 
 SAMPLER, RIVAL = "posterior samples", "one network"
@@ -66,7 +66,7 @@ def samples(sampler: Members, rival: Members, labels: Tensor) -> View:
 
     sampler, rival: probabilities [S, N, C] and [1, N, C] for each set of images. labels: [N].
     """
-    averages = {name: running_averages(members) for name, members in sampler.items()}
+    averages = {name: metrics.running_averages(members) for name, members in sampler.items()}
     scores = {name: [metrics.summary(p, labels) for p in average] for name, average in averages.items()}
     beside = {name: metrics.summary(members[-1], labels) for name, members in rival.items()}
     sources = tuple(sampler)
@@ -117,6 +117,16 @@ def samples(sampler: Members, rival: Members, labels: Tensor) -> View:
         ),
         static=({"samples": 1}, *({"source": source} for source in sources)),
         ghosts=("sampler",),
+        slide=Slide(
+            "Reliability diagram, error, NLL and ECE of the average over posterior samples on noisy test images, "
+            "beside one network. Recipe {recipe} on {dataset}, {model} of width {width}, {epochs} epochs, temperature "
+            "{temperature}.",
+            "Left: accuracy against confidence; the one network lies below the diagonal, more confident than it is "
+            "right. Right: error, negative log likelihood and calibration error against the number of posterior "
+            "samples, with those of one network as a horizontal line.",
+            "More and more posterior samples, on noisy images",
+            {"source": "noisy"},
+        ),
     )
 
 
@@ -138,25 +148,19 @@ def shifted(sampler: Shifted, rival: Shifted, images: Mapping[Setting, Tensor], 
 
     sampler, rival: evaluations for the same settings. images: the images behind them, at least 8.
     """
-    kinds, strengths = _kinds(sampler), _strengths(sampler)
+    kinds, strengths = kinds_and_strengths(sampler)
     both = {SAMPLER: sampler, RIVAL: rival}
-    most = float(np.log(len(classes)))
-    edges = np.linspace(0, most, _BINS + 1)
-    heights = {
-        (name, setting): np.histogram(e.entropy.clamp(0, most).numpy(), edges)[0] / len(e.labels)
-        for name, told in both.items()
-        for setting, e in told.items()
+    counted = {
+        (name, setting): e.entropy_histogram(_BINS) for name, told in both.items() for setting, e in told.items()
     }
+    heights = {key: metrics.shares(np.add(h["right"], h["wrong"])) for key, h in counted.items()}
+    edges = counted[SAMPLER, (kinds[0], strengths[0])]["edges"]
+    titles = {"error": "error", "ECE": "ece", "mutual information": "mutual_information"}
     curves = {
-        (name, kind): {
-            "error": [metrics.error(told[kind, s].probabilities, told[kind, s].labels) for s in strengths],
-            "ECE": [metrics.ece(told[kind, s].probabilities, told[kind, s].labels) for s in strengths],
-            "mutual information": [told[kind, s].mutual_information.mean().item() for s in strengths],
-        }
+        (name, kind): {title: [told[kind, s].scores[score] for s in strengths] for title, score in titles.items()}
         for name, told in both.items()
         for kind in kinds
     }
-    titles = list(curves[SAMPLER, kinds[0]])
     pictures = {setting: strip(chosen[:_SHOWN]) for setting, chosen in images.items()}
     top = max(max(curve["mutual information"]) for curve in curves.values())
 
@@ -186,7 +190,7 @@ def shifted(sampler: Shifted, rival: Shifted, images: Mapping[Setting, Tensor], 
                 artists[f"{name} {title}"] = ax.plot([], [], **look)[0]
         row.set_axis_off()
         row.set_anchor("N")
-        entropy.set(xlim=(0, most), xlabel="predictive entropy, nats", title="share of the images")
+        entropy.set(xlim=(0, edges[-1]), xlabel="predictive entropy, nats", title="share of the images")
         entropy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         entropy.legend(loc="upper center", handlelength=1.8)
         for ax, title in zip(small, titles, strict=True):
@@ -211,13 +215,12 @@ def shifted(sampler: Shifted, rival: Shifted, images: Mapping[Setting, Tensor], 
                 artists[f"{name} {title}"].set_data(strengths, curves[name, kind][title])
         for line in artists["here"]:
             line.set_xdata([strength] * 2)
-        other = rival[kind, strength]
         return {
-            "error": metrics.error(told.probabilities, told.labels),
-            "ECE": metrics.ece(told.probabilities, told.labels),
-            "ECE of one network": metrics.ece(other.probabilities, other.labels),
-            "entropy": told.entropy.mean().item(),
-            "its part from disagreement": told.mutual_information.mean().item(),
+            "error": told.scores["error"],
+            "ECE": told.scores["ece"],
+            "ECE of one network": rival[kind, strength].scores["ece"],
+            "entropy": told.scores["entropy"],
+            "its part from disagreement": told.scores["mutual_information"],
         }
 
     return View(
@@ -231,6 +234,16 @@ def shifted(sampler: Shifted, rival: Shifted, images: Mapping[Setting, Tensor], 
         ),
         static=tuple({"kind": kind} for kind in kinds),
         ghosts=(f"{SAMPLER} entropy", f"{RIVAL} entropy"),
+        slide=Slide(
+            "Predictive entropy, error, ECE and mutual information on noisy test images, posterior samples beside one "
+            "network. Recipe {recipe} on {dataset}, {model} of width {width}, {epochs} epochs, temperature "
+            "{temperature}.",
+            "Above: eight noisy digits with the predicted class and its probability. Below: a histogram of the "
+            "predictive entropy, and error, calibration error and mutual information against the strength of the "
+            "noise. The samples are less often sure than the one network, and better calibrated on strong noise.",
+            "Images that no training showed: noise",
+            {"kind": "noisy", "strength": 1.0},
+        ),
     )
 
 
@@ -241,18 +254,21 @@ def strip(images: Tensor) -> np.ndarray:
     return torch.cat(list(framed), dim=2)[:, :, 1:-1].permute(1, 2, 0).numpy()
 
 
-def _kinds(told: Shifted) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(kind for kind, _ in told))
-
-
-def _strengths(told: Shifted) -> tuple[float, ...]:
-    return tuple(dict.fromkeys(strength for _, strength in told))
+def kinds_and_strengths(told: Shifted) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """All kinds of shift, and all strengths, in their order."""
+    return tuple(dict.fromkeys(kind for kind, _ in told)), tuple(dict.fromkeys(strength for _, strength in told))
 
 
 # ---- how much the samples differ -----------------------------------------------------------------------------------
 
 
-@styled
+@Slide(
+    "Share of test images on which two posterior samples predict different classes. Recipe {recipe} on {dataset}, "
+    "{model} of width {width}, {epochs} epochs, temperature {temperature}.",
+    "A square map, one row and column a sample, dark on the diagonal. With a cyclical step size, dark blocks along the "
+    "diagonal are the cycles.",
+    "How often two samples disagree",
+)
 def disagreement(members: Tensor) -> Figure:
     """A map of the share of test images on which each two samples predict different classes. members: [S, N, C]."""
     shares = metrics.pairwise_disagreement(members).numpy()

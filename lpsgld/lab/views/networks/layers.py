@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
+from lpsgld import metrics
+from lpsgld.bnn.training import probe
 from lpsgld.bnn.training.probe import Numbers
+from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure
 from lpsgld.variance import BRANCHES
 
 _LOOKS = {"spline": ("vc", None), "correction": ("full", "//"), "floor": ("naive", "xx")}
-_LOWEST, _HIGHEST = -4.0, 0.0  # of log10(v/v0) in the map
+_LOWEST = 1e-4  # v/v0 at the lower end of the map
 _MAPS = {
     "variance kept": ("weights that keep the variance v", ["0%", "25%", "50%", "75%", "100%"]),
     "v / v0": ("median of v / v0", ["1e-4", "1e-3", "0.01", "0.1", "≥ 1"]),
@@ -27,17 +30,12 @@ def branches(history: Sequence[Mapping[str, Any]]) -> View:
 
     history: of a `Run` or a record, two or more epochs of which have "branches".
     """
-    rows = [row for row in history if "branches" in row]
-    epochs = tuple(row["epoch"] for row in rows)
-    names = tuple(rows[0]["branches"])
-    told = np.array([[row["branches"][name] for name in names] for row in rows]).transpose(
-        2, 1, 0
-    )  # [5, layers, epochs]
-    ratio = np.log10(np.maximum(told[4], 1e-30))
+    epochs, names, (spline, correction, floor, zero, ratio) = probe.over_epochs(history)
+    branch = dict(zip(BRANCHES, (spline, correction, floor), strict=True))
     maps = {
-        "variance kept": told[0] + told[1],
-        "v / v0": (ratio.clip(_LOWEST, _HIGHEST) - _LOWEST) / (_HIGHEST - _LOWEST),
-        "gradient is 0": told[3],
+        "variance kept": spline + correction,
+        "v / v0": 1 - np.log10(ratio.clip(_LOWEST, 1)) / np.log10(_LOWEST),
+        "gradient is 0": zero,
     }
     labels = [name.removesuffix(".weight").removeprefix("blocks.") for name in names]
     places = np.arange(len(names))
@@ -84,13 +82,13 @@ def branches(history: Sequence[Mapping[str, Any]]) -> View:
         artists["axes"].set_title(title, fontsize=16, pad=16)
         artists["here"].set_xdata([index + 0.5])
         left = np.zeros(len(names))
-        for branch, name in enumerate(BRANCHES):
-            for bar, start, width in zip(artists[name], left, told[branch, :, index], strict=True):
+        for name, shares in branch.items():
+            widths = shares[:, index]
+            for bar, start, width in zip(artists[name], left, widths, strict=True):
                 bar.set_x(start)
                 bar.set_width(width)
-            left = left + told[branch, :, index]
-        spline, correction, floor, zero, _ = told[:, :, index].mean(axis=1)
-        return {"spline": spline, "correction": correction, "floor": floor, "gradient is 0": zero}
+            left = left + widths
+        return {name: shares[:, index].mean() for name, shares in (branch | {"gradient is 0": zero}).items()}
 
     return View(
         name="branches",
@@ -102,6 +100,14 @@ def branches(history: Sequence[Mapping[str, Any]]) -> View:
             Control("epoch", "epoch", epochs, epochs[-1]),
         ),
         static=({}, {"shown": "v / v0"}, {"epoch": epochs[0], "shown": "gradient is 0"}),
+        slide=Slide(
+            "Left: the share of each layer's weights whose step can have the variance that Langevin asks for, by "
+            "epoch. Right: the branches of variance-corrected rounding in the last epoch. Recipe {recipe} on "
+            "{dataset}, width {width}, {epochs} epochs.",
+            "A map of layers by epochs, bright where the variance is kept, and a stacked bar for each layer with the "
+            "shares of spline, correction and floor.",
+            "Which way the weights are rounded: {recipe} on {dataset}",
+        ),
     )
 
 
@@ -129,14 +135,14 @@ def numbers(told: Mapping[str, Numbers]) -> View:
     def update(artists, layer):
         for ax, part in zip(artists["axes"], _PARTS, strict=True):
             h = getattr(told[layer], part)
-            counts, edges = h.counts.numpy(), h.edges.numpy()
-            artists[part].set_data(counts / counts.sum(), edges)
+            edges = h.edges.numpy()
+            artists[part].set_data(metrics.shares(h.counts), edges)
             artists[f"{part} said"].set_text(f"{h.fmt}\n0: {h.zero:.1%}")
             ax.set(xlim=(edges[0], edges[-1]), title=part)
             ax.set_xlabel("x / largest |x|" if h.fmt == "full" else "code, in gaps Δ")
         weights, gradients, activations = (getattr(told[layer], part) for part in _PARTS)
         return {
-            "codes that weights use": int((weights.counts > 0).sum()),
+            "codes that weights use": weights.used,
             "gradients rounded to 0": gradients.zero,
             "activations that are 0": activations.zero,
             "weights at the ends": weights.clipped,
@@ -150,4 +156,10 @@ def numbers(told: Mapping[str, Numbers]) -> View:
         controls=(Control("layer", "layer", layers, layers[0], kind="slider"),),
         static=({}, {"layer": layers[-1]}),
         ghosts=tuple(_PARTS),
+        slide=Slide(
+            "How often the first convolution uses each code: its weights in the last posterior sample, their gradient "
+            "and its output for one batch. Recipe {recipe} on {dataset}, width {width}, {epochs} epochs.",
+            "Three histograms on a logarithmic scale, of weights, gradients and activations, by code from -128 to 127.",
+            "The numbers of the first layer: {recipe} on {dataset}",
+        ),
     )

@@ -8,11 +8,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, PercentFormatter
 
+from lpsgld import metrics
 from lpsgld.bnn.judging import published
 from lpsgld.bnn.judging.records import WHO, Record
 from lpsgld.lab import output
+from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
-from lpsgld.lab.style import color, new_figure, role, styled
+from lpsgld.lab.style import color, new_figure, role
 from lpsgld.lab.views.networks.ensembles import reliability_axes, room, set_reliability
 
 _NAMES = {"ensemble": "average of samples", "last_sample": "last sample alone"}
@@ -58,8 +60,7 @@ def recorded(records: Mapping[str, Record]) -> View:
         edges = np.array(record.entropy["edges"])
         tallest = 0.0
         for kind in ("right", "wrong"):
-            counts = np.array(record.entropy[kind], float)
-            shares = counts / max(counts.sum(), 1)
+            shares = metrics.shares(record.entropy[kind])
             artists[kind].set_data(shares, edges)
             tallest = max(tallest, shares.max())
         entropy.set(xlim=(0, edges[-1]), ylim=(0, 1.25 * tallest))
@@ -96,7 +97,13 @@ def about(record: Record) -> str:
     )
 
 
-@styled
+@Slide(
+    "Test error and ECE (9 bins) of the recorded runs, for the average over posterior samples and for the last one "
+    "alone, beside the published numbers of the same recipes at width 64 on CIFAR-10.",
+    "Two dot plots, a row for each recorded run: test error and calibration error of the average, of the last sample, "
+    "and of the published runs.",
+    "Recorded here, and published",
+)
 def overview(records: Mapping[str, Record], dataset: str = "cifar10") -> Figure:
     """Error and ECE (9 bins) of all recorded results, beside what was published on their recipes for that dataset."""
     figure, axes = new_figure(1, 2, title="Recorded here, and published", left=0.27, wspace=0.08, top=0.78)
