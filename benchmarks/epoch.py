@@ -56,6 +56,7 @@ def _epoch(recipe: Recipe, dataset: Dataset, device: torch.device, compiled: boo
 
     def epoch() -> None:
         for batch in stepper.batches():
-            stepper.step(batch, recipe.lr)
+            stepper.gradient(batch)
+            stepper.move()
 
     return epoch

@@ -63,15 +63,15 @@ def trace(stepper: Stepper, steps: int) -> tuple[dict[str, float], float]:
     """Seconds a step of each part, and on the wall clock, after one step of warming up."""
     batches = stepper.batches()[:steps]
     cuda = stepper.device.type == "cuda"
-    stepper.step(batches[0], stepper.recipe.lr)
+    _step(stepper, batches[0])
     started = _now(cuda)
     for batch in batches:
-        stepper.step(batch, stepper.recipe.lr)
+        _step(stepper, batch)
     wall = _now(cuda) - started  # without the profiler, which slows the host
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda
     with _augmentation_labelled(not stepper.compiled), profile(activities=activities) as found:
         for batch in batches:
-            stepper.step(batch, stepper.recipe.lr)
+            _step(stepper, batch)
         _now(cuda)
     seconds: dict[str, float] = defaultdict(float)
     for event in found.events():
@@ -118,6 +118,11 @@ def _augmentation_labelled(wanted: bool) -> Iterator[None]:
     finally:
         for name, function in originals.items():
             setattr(arrays, name, function)
+
+
+def _step(stepper: Stepper, batch: Tensor) -> None:
+    stepper.gradient(batch)
+    stepper.move()
 
 
 def _now(cuda: bool) -> float:

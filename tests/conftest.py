@@ -1,4 +1,4 @@
-"""What every test shares: the compiler's tools on PATH, two threads, and the skips that depend on the machine."""
+"""What every test shares: the compiler's tools on PATH, one thread, and the skips that depend on the machine."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ import torch
 
 # qtorch compiles its extension with ninja, which pip puts beside this interpreter.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # small tensors: a second thread mostly waits for the first
 
 
 def find_chromium() -> str | None:

@@ -145,7 +145,7 @@ def test_a_command_that_needs_the_course_says_so_in_one_line(tmp_path):
         "run": "nbformat",
         "list": "nbformat",
         "figures": "nbformat",
-        "book": "jinja2",
+        "book": "pygments",
         "train train_bfp --dataset digits --out run": "sklearn",
         "train train_bfp --dataset cifar10 --out run": "torchvision",
     }

@@ -13,12 +13,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
+
+from lpsgld.text import one_of
 
 Theme = Literal["light", "dark"]
 
@@ -30,10 +33,8 @@ SCREEN = (960, 540)  # pixels in a notebook
 SLIDE_DPI = 150
 XLABEL_DISTANCE = 30  # points from an axis to its label: room for ticks with exponents
 
-_INK = {
-    "light": {"paper": "#ffffff", "ink": "#1a1a1a", "faint": "#d9d9d9"},
-    "dark": {"paper": "#16181d", "ink": "#ececec", "faint": "#3f434b"},
-}
+_SHEET = dict(mpl.rc_params_from_file(Path(__file__).with_name("lab.mplstyle"), use_default_template=False))
+_INK = {"light": ("#ffffff", "#1a1a1a", "#d9d9d9"), "dark": ("#16181d", "#ececec", "#3f434b")}  # paper, ink, faint ink
 
 # role: label, colour on light, colour on dark, dashes (on, off, ... in line widths; None is solid), line width
 _ROLES: dict[str, tuple[str, str, str, tuple[float, ...] | None, float]] = {
@@ -55,54 +56,22 @@ R = TypeVar("R")
 
 
 def sheet(theme: Theme) -> dict[str, Any]:
-    """The matplotlib settings of a theme. No text is smaller than 14 pt on a figure of 12.8 x 7.2 inches."""
-    paper, ink, faint = (_INK[theme][name] for name in ("paper", "ink", "faint"))
-    return {
-        "figure.figsize": SIZE,
-        "figure.dpi": SCREEN_DPI,
-        "figure.facecolor": paper,
-        "savefig.facecolor": paper,
-        "savefig.bbox": None,  # "tight" would change the size of a slide
-        "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same pixels
-        "font.size": 15,
-        "text.color": ink,
-        "axes.facecolor": paper,
-        "axes.edgecolor": ink,
-        "axes.labelcolor": ink,
-        "axes.labelsize": 17,
-        "axes.titlecolor": ink,
-        "axes.titlesize": 18,
-        "axes.titlelocation": "left",
-        "axes.titlepad": 10,
-        "axes.titley": 1.0,  # fixed: to place titles above all ticks takes a fifth of each draw
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": faint,
-        "grid.linewidth": 0.8,
-        "xtick.color": ink,
-        "ytick.color": ink,
-        "xtick.labelsize": 15,
-        "ytick.labelsize": 15,
-        "legend.fontsize": 15,
-        "legend.frameon": False,
-        "legend.handlelength": 2.8,
-        "lines.linewidth": 2.8,
-        "svg.fonttype": "path",  # letters as outlines: the slide needs no font
-        "svg.hashsalt": "lpsgld",  # fixed, so that the same figure gives the same bytes
-    }
+    """The matplotlib settings of a theme: those of `lab.mplstyle`, a slide's size, and the theme's colours."""
+    paper, ink, faint = _INK[one_of("theme", theme, _INK)]
+    colours = dict.fromkeys(("figure.facecolor", "savefig.facecolor", "axes.facecolor"), paper)
+    colours |= dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor"), ink)
+    colours |= {"xtick.color": ink, "ytick.color": ink, "grid.color": faint}
+    return _SHEET | colours | {"figure.figsize": SIZE, "figure.dpi": SCREEN_DPI}
 
 
 @contextmanager
 def use(theme: Theme | None = None) -> Iterator[None]:
     """Draw in the lab's style inside this block: in `theme`, or in that of the block around it (else light)."""
     chosen = theme or _theme.get()
-    if chosen not in _INK:
-        raise ValueError(f"theme {chosen!r} is unknown: use {' or '.join(map(repr, _INK))}")
+    settings = sheet(chosen)
     token = _theme.set(chosen)
     try:
-        with _lock, mpl.rc_context(sheet(chosen)):
+        with _lock, mpl.rc_context(settings):
             yield
     finally:
         _theme.reset(token)
@@ -121,12 +90,12 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
 def paper() -> str:
     """The colour behind everything in the current theme."""
-    return _INK[_theme.get()]["paper"]
+    return _INK[_theme.get()][0]
 
 
 def color(name: str) -> str:
     """The colour of a role in the current theme."""
-    _, light, dark, _, _ = _role(name)
+    _, light, dark, _, _ = _ROLES[one_of("role", name, _ROLES)]
     return dark if _theme.get() == "dark" else light
 
 
@@ -135,15 +104,9 @@ def role(name: str, **overrides: Any) -> dict[str, Any]:
 
     Roles: target, full, naive, vc, sgld, sgd, bound, pinned. Raises ValueError for any other.
     """
-    label, _, _, dashes, width = _role(name)
+    label, _, _, dashes, width = _ROLES[one_of("role", name, _ROLES)]
     linestyle = (0, dashes) if dashes else "-"
     return {"color": color(name), "linestyle": linestyle, "linewidth": width, "label": label} | overrides
-
-
-def _role(name: str) -> tuple[str, str, str, tuple[float, ...] | None, float]:
-    if name not in _ROLES:
-        raise ValueError(f"role {name!r} is unknown: use one of {', '.join(_ROLES)}")
-    return _ROLES[name]
 
 
 @styled
@@ -158,24 +121,16 @@ def new_figure(
 ) -> tuple[Figure, Any]:
     """A figure of slide size that pyplot does not know, and its axes: one, or an array as of `plt.subplots`.
 
-    Margins are fixed, since a layout engine costs more at each slider step than all the rest. `gridspec`
-    changes them (left, right, bottom, top, wspace, hspace: fractions) or sets width_ratios and height_ratios.
+    `gridspec` changes the margins (left, right, bottom, top, wspace, hspace: fractions) or sets width_ratios and
+    height_ratios.
     """
-    margins = {
-        "left": 0.085,
-        "right": 0.975,
-        "bottom": 0.125,
-        "top": 0.855 if title else 0.92,
-        "wspace": 0.22,
-        "hspace": 0.42,
-    }
     figure = Figure()
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, cols, sharex=sharex, sharey=sharey, gridspec_kw=margins | gridspec)
     if title:
-        left = (margins | gridspec)["left"]
+        gridspec = {"top": 0.855} | gridspec
+        left = gridspec.get("left", figure.subplotpars.left)
         figure.suptitle(title, x=left, y=0.975, ha="left", va="top", fontsize=21, fontweight="bold")
-    return figure, axes
+    return figure, figure.subplots(rows, cols, sharex=sharex, sharey=sharey, gridspec_kw=gridspec)
 
 
 def settle(figure: Figure) -> None:
@@ -192,9 +147,14 @@ def settle(figure: Figure) -> None:
             ax.yaxis.set_label_coords(-0.1, 0.5)
 
 
-@styled
 def png(figure: Figure, dpi: float = SCREEN_DPI) -> bytes:
     """The figure as PNG: 960 x 540 pixels at the screen's 75 dots per inch, quick rather than small."""
+    return saved(figure, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 1})
+
+
+@styled
+def saved(figure: Figure, **options: Any) -> bytes:
+    """What `figure.savefig` writes with these options."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 1})
+    figure.savefig(buffer, **options)
     return buffer.getvalue()

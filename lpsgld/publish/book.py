@@ -7,15 +7,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
-import nbformat
-from markupsafe import Markup
 from pygments.formatters import HtmlFormatter
 
 import lpsgld
 from lpsgld.batch import notebook as notebooks
 from lpsgld.batch.errors import BatchError
-from lpsgld.publish.page import ASSETS, PICTURES, Files, Page, make_page
+from lpsgld.publish.page import ASSETS, PICTURES, Files, Page, make_page, render
 from lpsgld.publish.pictures import Gallery
 
 MARK = "book.css"  # a folder with this file is a book, and may be replaced by the next one
@@ -36,7 +33,8 @@ def build_book(names: Sequence[str], run: Path, out: Path, directory: Path) -> P
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
         book = Path(scratch) / "book"
         files = Files(book / PICTURES, Gallery(directory.parent / "figures", run / "figures"))
-        pages = [_page(name, run, directory, names, files) for name in names]
+        read = [(notebooks.read(directory / f"{n}.ipynb"), notebooks.load(run / f"{n}.ipynb")) for n in names]
+        pages = [make_page(notebook, executed, names, files) for notebook, executed in read]
         _write_pages(book, pages, files)
         if out.exists():
             out.replace(Path(scratch) / "previous")
@@ -71,33 +69,17 @@ def _sources(path: Path) -> list[str]:
     return [cell.source for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]
 
 
-def _page(name: str, run: Path, directory: Path, names: Sequence[str], files: Files) -> Page:
-    content: nbformat.NotebookNode = notebooks.load(run / f"{name}.ipynb")
-    return make_page(notebooks.read(directory / f"{name}.ipynb"), content, names, files)
-
-
 def _write_pages(book: Path, pages: Sequence[Page], files: Files) -> None:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
-    )
+    figures = [files.gallery.figures[name] for name in _LEAD if name in files.gallery.figures]
+    lead = (files.show(figures[0]), figures[0].caption) if figures else None
     common = {"pages": pages, "version": lpsgld.__version__, "smoke": any(page.smoke for page in pages)}
     for previous, page, following in zip([None, *pages], pages, [*pages[1:], None], strict=False):
-        html = environment.get_template("page.html.j2").render(page=page, previous=previous, next=following, **common)
+        html = render("page.html.j2", page=page, previous=previous, next=following, **common)
         (book / page.file).write_text(html, encoding="utf-8")
-    html = environment.get_template("index.html.j2").render(page=None, lead=_lead(files), **common)
-    (book / "index.html").write_text(html, encoding="utf-8")
+    (book / "index.html").write_text(render("index.html.j2", page=None, lead=lead, **common), encoding="utf-8")
     style = (ASSETS / "book.css").read_text(encoding="utf-8")
     (book / MARK).write_text(style + _colours_of_code(), encoding="utf-8")
     shutil.copyfile(ASSETS / "book.js", book / "book.js")
-
-
-def _lead(files: Files) -> tuple[Markup, str] | None:
-    """The index's figure as HTML and its caption, if one of those fit for it is there."""
-    for identifier in _LEAD:
-        for figure in files.gallery:
-            if figure.identifier == identifier:
-                return Markup(files.show(figure)), figure.caption
-    return None
 
 
 def _colours_of_code() -> str:

@@ -19,15 +19,14 @@ from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 from bs4 import BeautifulSoup, Tag
 from markupsafe import Markup
 
 from lpsgld.batch.errors import BatchError, about
 from lpsgld.files import write_atomically
 from lpsgld.publish import prose
-from lpsgld.publish.page import ASSETS
-from lpsgld.publish.pictures import Figure, Gallery, Picture
+from lpsgld.publish.page import ASSETS, render
+from lpsgld.publish.pictures import Gallery
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,8 @@ def build_deck(source: Path, figures: Path, out: Path) -> Path:
         raise BatchError(f"there are no slides at {source}: name their Markdown file with --source")
     gallery = Gallery(figures)
     slides = [_slide(number, text, gallery) for number, text in enumerate(split(source.read_text("utf-8")), start=1)]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
-    )
     parts = {name: Markup((ASSETS / f"deck.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
-    html = environment.get_template("deck.html.j2").render(slides=slides, **parts)
-    write_atomically(out, html)
+    write_atomically(out, render("deck.html.j2", slides=slides, **parts))
     return out
 
 
@@ -85,29 +80,18 @@ def _slide(number: int, text: str, gallery: Gallery) -> Slide:
 
 
 def _place(image: Tag, gallery: Gallery) -> None:
-    """Put the figure that `image` names in its place, with its caption."""
+    """Put the figure that `image` names in its place, frame by frame, with its caption."""
     figure = gallery.named(str(image["src"]))
     frames = figure.frames if image.get("title") != "whole" else figure.frames[-1:]
-    paragraph = image.find_parent("p") or image
-    paragraph.replace_with(BeautifulSoup(_figure_html(figure, frames), "html.parser"))
-
-
-def _figure_html(figure: Figure, frames: tuple[Picture, ...]) -> str:
-    count = len(frames)
-    alts = [f"{figure.title}, step {step} of {count}" for step in range(1, count)] + [figure.alt]
-    shown = "".join(
-        f'<div class="frame">{_embedded(picture, alt)}</div>' for picture, alt in zip(frames, alts, strict=True)
+    alts = [f"{figure.title}, step {step} of {len(frames)}" for step in range(1, len(frames))] + [figure.alt]
+    shown = Markup().join(
+        Markup('<div class="frame">{}{}</div>').format(_image(light, alt, "light"), _image(dark, alt, "dark"))
+        for (light, dark), alt in zip(frames, alts, strict=True)
     )
-    return f"<figure>{shown}<figcaption>{Markup.escape(figure.caption)}</figcaption></figure>"
+    html = Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(shown, figure.caption)
+    (image.find_parent("p") or image).replace_with(BeautifulSoup(html, "html.parser"))
 
 
-def _embedded(picture: Picture, alt: str) -> str:
-    light, dark = picture
-    if dark is None:
-        return _image(light, alt, "card")
-    return _image(light, alt, "light") + _image(dark, alt, "dark")
-
-
-def _image(path: Path, alt: str, kind: str) -> str:
+def _image(path: Path, alt: str, theme: str) -> Markup:
     data = b64encode(path.read_bytes()).decode("ascii")
-    return f'<img class="{kind}" alt="{Markup.escape(alt)}" src="data:image/png;base64,{data}">'
+    return Markup('<img class="{}" alt="{}" src="data:image/png;base64,{}">').format(theme, alt, data)

@@ -8,12 +8,15 @@ import re
 from collections.abc import Container
 from dataclasses import dataclass
 from hashlib import sha256
+from mimetypes import guess_extension
 from pathlib import Path
+from typing import Any
 
+import jinja2
 import nbformat
 from bs4 import BeautifulSoup, Tag
+from markupsafe import Markup
 from nbconvert import HTMLExporter
-from traitlets.config import Config
 
 from lpsgld.batch.errors import BatchError, about
 from lpsgld.batch.export import PREFERENCE, without_widgets
@@ -32,7 +35,7 @@ _NO_ALT = "No description has been provided for this image"
 class Page:
     """What the book shows of one notebook. `sections` are the identifiers and titles of its second-level headings."""
 
-    name: str
+    file: str
     title: str
     question: str
     minutes: str
@@ -40,10 +43,6 @@ class Page:
     sections: tuple[tuple[str, str], ...]
     claims: int
     smoke: bool
-
-    @property
-    def file(self) -> str:
-        return f"{self.name}.html"
 
 
 def make_page(notebook: Notebook, content: nbformat.NotebookNode, pages: Container[str], files: Files) -> Page:
@@ -64,12 +63,12 @@ def make_page(notebook: Notebook, content: nbformat.NotebookNode, pages: Contain
     streams = [o.text for cell in content.cells for o in cell.get("outputs", []) if o.output_type == "stream"]
     takes = re.search(r"\*\*Takes\*\* (\d+) minutes", content.cells[0].source if content.cells else "")
     return Page(
-        name=notebook.name,
+        file=f"{notebook.name}.html",
         title=notebook.title,
         question=notebook.question[:1].upper() + notebook.question[1:],
         minutes=takes[1] if takes else "",
         body=str(body),
-        sections=tuple((h["id"], _plain(h)) for h in body.find_all("h2", id=True)),
+        sections=tuple((h["id"], h.get_text().removesuffix("¶").strip()) for h in body.find_all("h2", id=True)),
         claims=sum(line.startswith("✓ ") for text in streams for line in text.splitlines()),
         smoke=content.metadata.get("papermill", {}).get("parameters", {}).get("smoke") is True,
     )
@@ -83,35 +82,36 @@ class Files:
         self.gallery = gallery
         folder.mkdir(parents=True, exist_ok=True)
 
-    def add(self, content: bytes, ending: str = "png", name: str | None = None) -> str:
+    def add(self, content: bytes, ending: str = ".png", name: str = "") -> str:
         """Write a picture, and return its address from a page."""
-        name = f"{name or sha256(content).hexdigest()[:16]}.{ending}"
+        name = (name or sha256(content).hexdigest()[:16]) + ending
         (self.folder / name).write_bytes(content)
         return f"{PICTURES}/{name}"
 
-    def show(self, figure: Figure) -> str:
-        """HTML of a saved figure: in both themes, or on a card that stays light."""
-        light, dark = figure.picture
-        shown = self.add(light.read_bytes(), name=figure.identifier)
-        if dark is None:
-            return _image(shown, figure.alt, "card")
-        hidden = self.add(dark.read_bytes(), name=f"{figure.identifier}-dark")
-        return _image(shown, figure.alt, "light") + _image(hidden, figure.alt, "dark")
+    def show(self, figure: Figure) -> Markup:
+        """HTML of a saved figure in both themes."""
+        light, dark = (self.add(path.read_bytes(), name=path.stem) for path in figure.picture)
+        return _image(light, figure.alt, "light") + _image(dark, figure.alt, "dark")
 
-    def show_output(self, output: nbformat.NotebookNode) -> str:
-        """HTML for the PNG of a cell's output, which may be that of a saved figure."""
+    def show_output(self, output: nbformat.NotebookNode) -> Markup:
+        """HTML for the PNG of a cell's output: that of a saved figure, or one on a card that stays light."""
         png = base64.b64decode(output.data["image/png"])
         if figure := self.gallery.showing(png):
             return self.show(figure)
         return _image(self.add(png), output.metadata.get("image/png", {}).get("alt", ""), "card")
 
 
+def render(template: str, **values: Any) -> str:
+    """A template of `assets/`, filled in."""
+    loader = jinja2.FileSystemLoader(ASSETS)
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    return environment.get_template(template).render(**values)
+
+
 def _export(content: nbformat.NotebookNode, files: Files) -> str:
-    config = Config()
-    config.NbConvertBase.display_data_priority = list(PREFERENCE)
-    config.HTMLExporter.extra_template_basedirs = [str(ASSETS)]
-    config.HTMLExporter.template_name = "notebook"
-    exporter = HTMLExporter(config=config, filters={"show_picture": files.show_output})
+    filters = {"show_picture": files.show_output}
+    exporter = HTMLExporter(extra_template_basedirs=[str(ASSETS)], template_name="notebook", filters=filters)
+    exporter.config.NbConvertBase.display_data_priority = list(PREFERENCE)
     return exporter.from_notebook_node(without_widgets(content))[0]
 
 
@@ -128,18 +128,15 @@ def _keep_picture(picture: Tag, directory: Path, files: Files) -> None:
     if source.startswith("data:"):
         kind, _, data = source.partition(";base64,")
         try:
-            picture["src"] = files.add(base64.b64decode(data, validate=True), _ending(kind))
+            content = base64.b64decode(data, validate=True)
         except binascii.Error as error:
             raise BatchError(f"the picture {alt!r} is not base64: {error}") from error
+        picture["src"] = files.add(content, guess_extension(kind.removeprefix("data:")) or ".png")
     elif not source.startswith(f"{PICTURES}/"):
         path = directory / source
         if not path.is_file():
             raise BatchError(f"the picture {source} is not in {directory}")
-        picture["src"] = files.add(path.read_bytes(), path.suffix.removeprefix("."))
-
-
-def _ending(kind: str) -> str:
-    return {"image/svg+xml": "svg", "image/jpeg": "jpg"}.get(kind.removeprefix("data:"), "png")
+        picture["src"] = files.add(path.read_bytes(), path.suffix)
 
 
 def _point_into_the_book(link: Tag, pages: Container[str]) -> None:
@@ -152,11 +149,7 @@ def _point_into_the_book(link: Tag, pages: Container[str]) -> None:
         link.unwrap()
 
 
-def _image(source: str, alt: str, kind: str) -> str:
+def _image(source: str, alt: str, kind: str) -> Markup:
     loading = "lazy" if kind == "dark" else "eager"  # paper needs what is shown
-    look = {"class": kind, "loading": loading, "width": "1920", "height": "1080"}
-    return str(BeautifulSoup("", "html.parser").new_tag("img", src=source, alt=alt, attrs=look))
-
-
-def _plain(heading: Tag) -> str:
-    return heading.get_text().removesuffix("¶").strip()
+    image = Markup('<img class="{}" loading="{}" width="1920" height="1080" src="{}" alt="{}">')
+    return image.format(kind, loading, source, alt)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -15,43 +14,44 @@ from lpsgld.text import one_of
 
 
 class Picture(NamedTuple):
-    """One drawing: its PNG for light pages, and the one for dark pages if there is one."""
+    """One drawing: its PNG for light pages, and the one for dark pages."""
 
     light: Path
-    dark: Path | None
+    dark: Path
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A row of the manifest with its pictures; `frames` build it up step by step and end with `picture`."""
+    """A row of the manifest with its pictures: `frames` build it up step by step and end with the whole figure."""
 
-    identifier: str
     title: str
     caption: str
     alt: str
-    picture: Picture
     frames: tuple[Picture, ...]
+
+    @property
+    def picture(self) -> Picture:
+        return self.frames[-1]
 
 
 class Gallery:
     """The figures of some folders with a manifest; of two with one identifier, that of the later folder."""
 
     def __init__(self, *folders: Path) -> None:
-        self._figures: dict[str, Figure] = {}
+        self.figures: dict[str, Figure] = {}
         for folder in folders:
             try:
                 rows = read_manifest(folder)
             except ValueError as error:
                 raise BatchError(str(error)) from error
             for identifier, row in rows.items():
-                self._figures[identifier] = _figure(folder, identifier, row)
-
-    def __iter__(self) -> Iterator[Figure]:
-        return iter(self._figures.values())
+                names = row.get("frames", [f"{identifier}.png"])
+                frames = tuple(_picture(folder / name) for name in names)
+                self.figures[identifier] = Figure(row["title"], row["caption"], row["alt"], frames)
 
     def named(self, identifier: str) -> Figure:
         """The figure with this identifier; BatchError with the nearest one if there is none."""
-        return self._figures[one_of("figure", identifier, self._figures, BatchError)]
+        return self.figures[one_of("figure", identifier, self.figures, BatchError)]
 
     def showing(self, png: bytes) -> Figure | None:
         """The figure whose light picture has exactly these bytes, or None: a slider's picture, for example."""
@@ -59,19 +59,12 @@ class Gallery:
 
     @cached_property
     def _by_digest(self) -> dict[bytes, Figure]:
-        return {sha256(figure.picture.light.read_bytes()).digest(): figure for figure in self}
+        return {sha256(figure.picture.light.read_bytes()).digest(): figure for figure in self.figures.values()}
 
 
-def _figure(folder: Path, identifier: str, row: dict) -> Figure:
-    picture = _picture(folder, identifier)
-    frames = tuple(_picture(folder, name.removesuffix(".png")) for name in row.get("frames", ()))
-    if frames and frames[-1] != picture:
-        frames = (*frames, picture)
-    return Figure(identifier, row["title"], row["caption"], row["alt"], picture, frames or (picture,))
-
-
-def _picture(folder: Path, name: str) -> Picture:
-    light, dark = folder / f"{name}.png", folder / f"{name}-dark.png"
-    if not light.is_file():
-        raise BatchError(f"{light} is missing, though {folder / 'manifest.json'} names it: run its notebook again")
-    return Picture(light, dark if dark.is_file() else None)
+def _picture(light: Path) -> Picture:
+    picture = Picture(light, light.with_stem(f"{light.stem}-dark"))
+    for path in picture:
+        if not path.is_file():
+            raise BatchError(f"{path} is missing, though manifest.json beside it names it: run its notebook again")
+    return picture

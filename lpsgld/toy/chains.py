@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,6 +10,7 @@ from lpsgld.formats import AnyFormat
 from lpsgld.rounding import quantize
 from lpsgld.samplers import sgld
 from lpsgld.samplers.accumulators import Accumulator
+from lpsgld.toy.exact import Law
 from lpsgld.toy.targets import Target
 from lpsgld.toy.targets.planar import PlanarTarget
 
@@ -68,3 +70,12 @@ def run(
         if i % keep_every == 0:
             kept[i // keep_every - 1] = theta
     return kept
+
+
+def sums(step: Law, steps: int, every: int, chains: int, seed: int) -> np.ndarray:
+    """Sums [chains, steps // every + 1] of independent steps of one law, from 0, after every `every`-th: exact draws.
+
+    Of that many steps, how often each size occurs is a multinomial draw.
+    """
+    counts = np.random.default_rng(seed).multinomial(every, step.probabilities, size=(chains, steps // every))
+    return np.concatenate([np.zeros((chains, 1)), np.cumsum(counts @ step.points, axis=1)], axis=1)

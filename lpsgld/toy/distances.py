@@ -1,15 +1,20 @@
-"""Distances between a law on the line and a target: Wasserstein-2, Kullback-Leibler, total variation."""
+"""The Wasserstein-2 distance between a law on the line and a target."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 from scipy.interpolate import CubicSpline
-from scipy.special import logsumexp
+from scipy.optimize import minimize_scalar
 
-from lpsgld.toy.exact.laws import Law
-from lpsgld.toy.targets import Target
+from lpsgld import formats
+from lpsgld.formats import AnyFormat
+from lpsgld.samplers.accumulators import Accumulator
+from lpsgld.toy.exact import Law, stationary
+from lpsgld.toy.targets import SeenThrough, Target
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _OUTSIDE = 1e-12  # probability in each tail that `wasserstein2_smooth` leaves out
 
 
@@ -41,38 +46,33 @@ def wasserstein2_smooth(law: Law, target: Target) -> float:
     return float(np.sqrt(moved**2 @ law.probabilities[keep]))
 
 
-def on_grid_floor(points: np.ndarray, target: Target) -> float:
-    """The smallest W2 that any law on these (sorted) points can have: that of the target rounded to nearest.
+def of_sampler(target: Target, alpha: float, fmt: AnyFormat, accumulator: Accumulator, *noise, **settings) -> float:
+    """W2 between the target and the law to which a sampler converges: `exact.stationary` of the same arguments."""
+    law = stationary(target, alpha, fmt, accumulator, *noise, **settings)
+    return (wasserstein2_smooth if accumulator == "full" else wasserstein2)(law, target)
+
+
+def full_floor(target: Target, fmt: AnyFormat) -> float:
+    """The W2 that SGLDLP-F keeps as α → 0, because gradients are taken at rounded weights."""
+    limit = SeenThrough(target, fmt)
+    points = np.linspace(*limit.quantile([0.0, 1.0]), 30_001)
+    return wasserstein2_smooth(Law(points, limit.density(points) * (points[1] - points[0])), target)
+
+
+def best_step(distance: Callable[[float], float]) -> tuple[float, float]:
+    """The step size at which this function of it is smallest, searched from 1e-4 to 0.9, and its value there."""
+    bounds = (math.log(1e-4), math.log(0.9))
+    options = {"xatol": 1e-3}
+    found = minimize_scalar(lambda log: distance(math.exp(log)), bounds=bounds, method="bounded", options=options)
+    return math.exp(found.x), float(found.fun)
+
+
+def on_grid_floor(target: Target, fmt: AnyFormat) -> float:
+    """The smallest W2 that any law on the numbers of a format can have: that of the target rounded to nearest.
 
     For a fine grid it is Δ/√12, and it is what every sampler pays that ends on the grid.
     """
+    points = formats.parse(fmt).values().double().numpy()
     middles = (points[1:] + points[:-1]) / 2
     edges = np.concatenate([[0.0], target.cdf(middles), [1.0]])
     return wasserstein2(Law(points, np.diff(edges)), target)
-
-
-def kl_divergence(law: Law, target: Target) -> float:
-    """Σ p log(p/q) in nats: from the law p on equally spaced points to the target rounded to nearest on them, q."""
-    p = law.probabilities
-    terms = np.where(p > 0, np.log(np.where(p > 0, p, 1.0)) - _log_cells(law.points, target), 0.0)
-    return float(p @ terms)
-
-
-def total_variation(law: Law, target: Target) -> float:
-    """½ Σ |p - q|: the largest difference in any event between the law and the target rounded to nearest."""
-    return float(np.abs(law.probabilities - np.exp(_log_cells(law.points, target))).sum() / 2)
-
-
-def _log_cells(points: np.ndarray, target: Target) -> np.ndarray:
-    """log of the target's probability in the cell around each point; the outer cells reach to infinity.
-
-    In logarithms, since a wide law has mass where the target's own underflows.
-    """
-    spacing = points[1] - points[0]
-    logs = target.log_density(points[:, None] + spacing / 2 * _NODES)
-    cells = logsumexp(logs, b=_WEIGHTS * spacing / 2, axis=1)
-    below, above = target.cdf(points[0] - spacing / 2), 1 - target.cdf(points[-1] + spacing / 2)
-    with np.errstate(divide="ignore"):  # nothing beyond the range: log 0
-        cells[0] = np.logaddexp(cells[0], np.log(below))
-        cells[-1] = np.logaddexp(cells[-1], np.log(max(above, 0.0)))
-    return cells

@@ -9,7 +9,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from lpsgld.toy.targets import Curvature
+import numpy as np
+
+from lpsgld.samplers.accumulators import Accumulator, require_accumulator
+from lpsgld.toy.exact import Law
+from lpsgld.toy.one_step import rounding_variance
+from lpsgld.toy.targets import Curvature, Target
 
 
 class Bound(NamedTuple):
@@ -30,93 +35,66 @@ class Bound(NamedTuple):
         return sum(self)
 
 
-def bound_full(
+def bound(
+    accumulator: Accumulator,
     curvature: Curvature,
     alpha: float,
     weight_gap: float,
     grad_gap: float = 0.0,
     gradient_std: float = 0.0,
     *,
+    mean_abs_gradient: float | None = None,
     dimension: int = 1,
     steps: float = math.inf,
     start: float = 0.0,
 ) -> Bound:
-    """Theorem 1, SGLDLP-F: W2 ≤ (1-αm)^K W2(μ0, π) + 1.65 (M/m) √(αd) + R + √([(Δ_G² + M²Δ_W²)αd + 4ακ²]/(4m)).
+    """Theorem 1 ("full"), 2 ("naive") or 3 ("vc"), with an area A that rounding the accumulator costs:
 
-    R = min(ΨΔ_W² d/(4m), MΔ_W √d/(2m)) is the floor that remains as α → 0: O(Δ_W²), and 0 for a Gaussian, whose Ψ is 0.
+        W2 ≤ (1-αm)^K W2(μ0, π) + 1.65 (M/m) √(αd) + min(ΨA/m, M√A/m) + √([αΔ_G² d + 4ακ² + r]/(4m)) + g
 
-    weight_gap, grad_gap: Δ_W and Δ_G, 0 for full precision. gradient_std: κ. steps: K. start: W2(μ0, π).
-    Raises ValueError for α outside (0, 2/(m + M)].
+        "full"   A = v0·d = Δ_W² d/4,  r = 4M²αA,  g = 0
+        "naive"  A = v0·d,             r = 4A/α,   g = ((1-αm)^K + 1) √A
+        "vc"     A = 5 v0·d if 2α > v0, else max(2 Δ_W α G, 4αd);  r, g as for "naive"
+
+    So the third term, what gradients at rounded weights leave as α → 0, is O(Δ_W²), and 0 for a Gaussian, whose Ψ is 0.
+    The fourth diverges for "naive", and stays bounded for "vc": A/(αm) is at least 4d/m, but does not vanish either.
+
+    weight_gap, grad_gap: Δ_W and Δ_G, 0 for full precision. gradient_std: κ. mean_abs_gradient: G ≥ E‖Q_G(∇Ũ)‖₁, for
+    "vc" only. dimension: d. steps: K. start: W2(μ0, π).
+    Raises ValueError for α outside (0, 2/(m + M)], for an unknown accumulator, and for "vc" without G.
     """
+    require_accumulator(accumulator)
+    if accumulator == "vc" and mean_abs_gradient is None:
+        raise ValueError("Theorem 3 needs mean_abs_gradient: theory.mean_abs_gradient computes it")
     m, M, psi = curvature
-    kept, spread = _common(curvature, alpha, dimension, steps)
-    bias = min(psi * weight_gap**2 * dimension / (4 * m), M * weight_gap * math.sqrt(dimension) / (2 * m))
-    variance = (grad_gap**2 + (M * weight_gap) ** 2) * alpha * dimension + 4 * alpha * gradient_std**2
-    return Bound(kept * start, spread, bias, math.sqrt(variance / (4 * m)), 0.0)
-
-
-def bound_naive(
-    curvature: Curvature,
-    alpha: float,
-    weight_gap: float,
-    grad_gap: float = 0.0,
-    gradient_std: float = 0.0,
-    *,
-    dimension: int = 1,
-    steps: float = math.inf,
-    start: float = 0.0,
-) -> Bound:
-    """Theorem 2, naive SGLDLP-L: as Theorem 1, but with √([(αΔ_G² + Δ_W²/α)d + 4ακ²]/(4m)), which diverges as α → 0,
-    and ((1-αm)^K + 1) Δ_W √d/2 for ending on the grid. Parameters and errors as for `bound_full`.
-    """
-    m, M, psi = curvature
-    kept, spread = _common(curvature, alpha, dimension, steps)
-    root = math.sqrt(dimension)
-    bias = min(psi * weight_gap**2 * dimension / (4 * m), M * weight_gap * root / (2 * m))
-    variance = (alpha * grad_gap**2 + weight_gap**2 / alpha) * dimension + 4 * alpha * gradient_std**2
-    return Bound(kept * start, spread, bias, math.sqrt(variance / (4 * m)), (kept + 1) * weight_gap * root / 2)
-
-
-def bound_vc(
-    curvature: Curvature,
-    alpha: float,
-    weight_gap: float,
-    grad_gap: float = 0.0,
-    gradient_std: float = 0.0,
-    *,
-    mean_abs_gradient: float,
-    dimension: int = 1,
-    steps: float = math.inf,
-    start: float = 0.0,
-) -> Bound:
-    """Theorem 3, VC SGLDLP-L: W2 ≤ (1-αm)^K W2(μ0, π) + 1.65 (M/m) √(αd) + min(ΨA/m, M√A/m)
-    + √([αΔ_G² d + 4ακ²]/(4m) + A/(αm)) + ((1-αm)^K + 1) √A,
-
-    with A = 5 v0 d if 2α > v0 = Δ_W²/4, else max(2 Δ_W α G, 4αd). mean_abs_gradient: G ≥ E‖Q_G(∇Ũ)‖₁. The term
-    A/(αm) is at least 4d/m in the second case: the bound stays bounded as α → 0, but does not vanish.
-    Other parameters and errors as for `bound_full`.
-    """
-    m, M, psi = curvature
-    kept, spread = _common(curvature, alpha, dimension, steps)
-    v0 = weight_gap**2 / 4
-    if 2 * alpha > v0:
-        area = 5 * v0 * dimension
-    else:
-        area = max(2 * weight_gap * alpha * mean_abs_gradient, 4 * alpha * dimension)
-    bias = min(psi * area / m, M * math.sqrt(area) / m)
-    variance = (alpha * grad_gap**2 * dimension + 4 * alpha * gradient_std**2) / (4 * m) + area / (alpha * m)
-    return Bound(kept * start, spread, bias, math.sqrt(variance), (kept + 1) * math.sqrt(area))
-
-
-def _common(curvature: Curvature, alpha: float, dimension: int, steps: float) -> tuple[float, float]:
-    """(1-αm)^K and 1.65 (M/m) √(αd)."""
-    m, M, _ = curvature
     if not 0 < alpha <= 2 / (m + M):
         raise ValueError(f"alpha={alpha}: the theorems need 0 < alpha ≤ 2/(m + M) = {2 / (m + M):.6g}")
     if not (steps >= 0 and dimension >= 1):
         raise ValueError(f"steps={steps} must be at least 0, and dimension={dimension} at least 1")
-    # α ≤ 2/(m + M) ≤ 1/m, so that 1 - αm is not negative
-    return (1 - alpha * m) ** steps, 1.65 * (M / m) * math.sqrt(alpha * dimension)
+    kept = (1 - alpha * m) ** steps  # α ≤ 2/(m + M) ≤ 1/m, so that 1 - αm is not negative
+    v0 = weight_gap**2 / 4
+    if accumulator != "vc":
+        area = v0 * dimension
+    elif 2 * alpha > v0:
+        area = 5 * v0 * dimension
+    else:
+        area = max(2 * weight_gap * alpha * mean_abs_gradient, 4 * alpha * dimension)
+    rounding = 4 * area * (M**2 * alpha if accumulator == "full" else 1 / alpha)
+    variance = alpha * grad_gap**2 * dimension + 4 * alpha * gradient_std**2 + rounding
+    return Bound(
+        start=kept * start,
+        discretisation=1.65 * (M / m) * math.sqrt(alpha * dimension),
+        gradient_bias=min(psi * area / m, M * math.sqrt(area) / m),
+        noise=math.sqrt(variance / (4 * m)),
+        on_grid=0.0 if accumulator == "full" else (kept + 1) * math.sqrt(area),
+    )
+
+
+def mean_abs_gradient(law: Law, target: Target, gradient_std: float) -> float:
+    """E|Q_G(∇U + κξ)| in this law, Theorem 3's G. Q_G leaves it alone, since |x| is linear in a cell."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    slopes = np.abs(target.gradient(law.points)[:, None] + gradient_std * nodes)
+    return float(law.probabilities @ slopes @ weights / weights.sum())
 
 
 # ---- closed forms --------------------------------------------------------------------------------------------------
@@ -140,7 +118,8 @@ def naive_temperature(alpha: float, gap: float) -> float:
     hotter the chain. Raises ValueError unless alpha and gap are positive.
     """
     _positive(alpha, gap)
-    return 1 + rounding_variance(math.sqrt(2 * alpha), gap) / (2 * alpha)
+    asked = 2 * alpha / gap**2
+    return 1 + float(rounding_variance(math.sqrt(asked))) / asked
 
 
 def naive_std(alpha: float, gap: float) -> float:
@@ -151,6 +130,11 @@ def naive_std(alpha: float, gap: float) -> float:
     """
     _positive(alpha, gap)
     return math.sqrt(gap / math.sqrt(math.pi * alpha))
+
+
+def naive_std_at_any_step(alpha: float, gap: float) -> float:
+    """√T/√(1 - α/2), T the `naive_temperature`: as `naive_std`, but for large steps, too."""
+    return math.sqrt(naive_temperature(alpha, gap)) * sgld_std(alpha)
 
 
 def _positive(alpha: float, gap: float) -> None:
@@ -174,19 +158,6 @@ def sgd_floor(gap: float, gradient_std: float, m: float = 1.0) -> float:
     takes 2αm of the variance away: the step size drops out. Smaller steps do not help.
     """
     return math.sqrt(gradient_std * gap / (m * math.sqrt(2 * math.pi)))
-
-
-def rounding_variance(displacement_std: float, gap: float) -> float:
-    """E |δ|(Δ - |δ|), continued periodically, for δ ~ N(0, displacement_std²): what stochastic rounding adds to a step.
-
-    f(1-f)Δ² has the Fourier series Δ²(1/6 - Σ cos(2πkδ/Δ)/(πk)²). For small steps this is Δ·√(2/π)·displacement_std,
-    for large ones Δ²/6.
-    """
-    ratio = displacement_std / gap
-    if ratio < 0.1:  # the series converges slowly, and no displacement leaves the first cell (10 standard deviations)
-        return gap**2 * ratio * (math.sqrt(2 / math.pi) - ratio)
-    terms = (math.exp(-2 * (math.pi * k * ratio) ** 2) / (math.pi * k) ** 2 for k in range(1, 20))
-    return gap**2 * (1 / 6 - sum(terms))
 
 
 def full_std(alpha: float, gap: float) -> float:

@@ -8,9 +8,7 @@ from tests.lab.checking import check_view
 
 
 def test_a_good_view_passes_at_all_corners():
-    report = check_view(demo.view())
-    assert report.corners == 2 * 2 * 2 + 2 + 2  # corners, static settings, the defaults twice
-    assert 0 < report.median <= report.slowest
+    assert check_view(demo.view()) == 2 * 2 * 2 + 2 + 2  # corners, static settings, the defaults twice
 
 
 def nan_data(artists, **parameters):

@@ -29,7 +29,9 @@ def compiled(function):
     return torch.compile(function, fullgraph=True)
 
 
-@pytest.mark.parametrize("fmt", [*FORMATS, "e4m3", "mxfp4(block=4)", "nvfp4(block=4)"], ids=formats.name)
+@pytest.mark.parametrize(
+    "fmt", [*FORMATS, *map(formats.parse, ("e4m3", "mxfp4(block=4)", "nvfp4(block=4)"))], ids=formats.name
+)
 def test_nearest_rounding_is_the_same_bit_for_bit(fmt):
     x = 3 * torch.randn(4, 3, 10, 10)
     x[0, 0, 0, :4] = torch.tensor([0.0, -0.0, 0.0625, -0.0625])

@@ -261,8 +261,7 @@ def test_wasserstein_distance_of_one_atom_is_the_second_moment():
 
 
 def test_what_the_grid_itself_costs():
-    points = np.arange(-128, 128) / 8
-    floor = on_grid_floor(points, TARGET)
+    floor = on_grid_floor(TARGET, EIGHT)
     assert floor == pytest.approx(2.0**-3 / math.sqrt(12), rel=1e-4)
     vc = wasserstein2(stationary(TARGET, 2e-3, EIGHT, "vc", 0.1, EIGHT), TARGET)
     assert floor < vc < 1.001 * floor

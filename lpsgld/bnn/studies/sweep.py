@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 from tqdm.auto import tqdm
 
-from lpsgld import formats, metrics
+from lpsgld import metrics
 from lpsgld.bnn.data import datasets
 from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.devices import pick_device, provenance, seeded
@@ -334,7 +334,7 @@ def draw_networks(point: Point, settings: Settings, data: Dataset, device: torch
     def predict(rows: Tensor, x: Tensor) -> Tensor:
         return vmap(logits, (0, None))(rows, x).softmax(-1)
 
-    fmt = None if point.bits is None else formats.parse(f"fixed({point.bits + settings.integer_bits},{point.bits})")
+    fmt = None if point.bits is None else f"fixed({point.bits + settings.integer_bits},{point.bits})"
     x, labels = inputs(data, data.train_images).to(device), data.train_labels.to(device)
     optimizer = SGLD(
         [weights],

@@ -6,6 +6,7 @@ which goes on from the checkpoint of its last whole epoch, ends in the same bits
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
 import time
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lpsgld import formats, metrics
+from lpsgld import metrics
 from lpsgld.bnn.data import datasets
 from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.devices import device_name, pick_device, provenance, seeded
@@ -68,14 +69,13 @@ def train(
     if subset is not None:
         dataset = dataset.subset(*subset)
     deadline = time.monotonic() + (math.inf if time_limit is None else time_limit)
+    wanted = Run(out, recipe, chain, runs.describe(dataset), provenance={}, history=[])
     with runs.locked(out):
-        run = Run.open(out) if (out / "recipe.json").exists() else None
-        if run is not None:
-            runs.require_same(run, recipe, chain, dataset)
+        run = runs.found(wanted)
         if run is None or not run.finished:
             program, products = compiling.compiled(compile, where), compiling.tf32(tf32, recipe, where)
             about = provenance(where) | {"compiled": program.on, "tf32": products.on}
-            run = run or runs.create(out, recipe, chain, dataset, about)
+            run = run or runs.create(dataclasses.replace(wanted, provenance=about))
             if progress:
                 tqdm.write(f"{recipe.dataset} on {device_name(where)}: {program.why}; {products.why}", file=sys.stderr)
             with compiling.convolutions(products.on):
@@ -118,8 +118,13 @@ class _Trainer:
                     return
 
     def _train_epoch(self, epoch: int, bar: tqdm) -> dict[str, Any]:
-        sums, seen, step_size = self._steps(epoch, bar)
-        self._require_finite(epoch, sums)
+        try:
+            sums, seen, step_size = self._steps(epoch, bar)
+            self.optimizer.raise_if_nonfinite()
+        except NonFiniteGradient as error:
+            raise self._diverged(epoch, str(error)) from error
+        if not bool(sums[0].isfinite()):
+            raise self._diverged(epoch, "the training loss is not finite.")
         loss, accuracy = (value / seen for value in sums.tolist())
         self._show(bar, epoch, step_size, loss, accuracy)
         row = {"train_loss": loss, "train_error": 1 - accuracy, "step_size": step_size}
@@ -133,29 +138,23 @@ class _Trainer:
         # reading the loss would make the host wait for an accelerator: there it is shown once an epoch
         live = not bar.disable and self.device.type == "cpu"
         for step, batch in enumerate(batches):
-            step_size = self.recipe.lr * self.schedule((epoch - 1 + step / len(batches)) / self.recipe.epochs)
-            loss, hits = self._step(batch, step_size, epoch, last=step == len(batches) - 1)
+            multiplier = self.schedule((epoch - 1 + step / len(batches)) / self.recipe.epochs)
+            loss, hits = self.stepper.gradient(batch, multiplier)
+            if step == len(batches) - 1:
+                with self._seeded(epoch, 1):  # a look may not change the run
+                    self.branches = probe.branch_shares(self.optimizer, self.watched)
+            self.stepper.move()
             sums += torch.stack([loss * len(batch), hits])
             seen += len(batch)
             bar.update()
             if live and time.perf_counter() - read > _REFRESH:
                 read = time.perf_counter()
-                self._show(bar, epoch, step_size, *(value / seen for value in sums.tolist()))
-        return sums, seen, step_size
+                self._show(bar, epoch, self.recipe.lr * multiplier, *(value / seen for value in sums.tolist()))
+        return sums, seen, self.recipe.lr * multiplier
 
     def _show(self, bar: tqdm, epoch: int, step_size: float, loss: float, accuracy: float) -> None:
         shown = {"loss": f"{loss:.3f}", "accuracy": f"{accuracy:.1%}", "step_size": f"{step_size:.2g}"}
         bar.set_postfix({"epoch": f"{epoch}/{self.recipe.epochs}"} | shown, refresh=False)
-
-    def _step(self, batch: Tensor, step_size: float, epoch: int, last: bool) -> tuple[Tensor, Tensor]:
-        def look() -> None:
-            with self._seeded(epoch, 1):  # a look may not change the run
-                self.branches = probe.branch_shares(self.optimizer, self.watched)
-
-        try:
-            return self.stepper.step(batch, step_size, look if last else None)
-        except NonFiniteGradient as error:
-            raise self._diverged(epoch, str(error)) from error
 
     def _test(self) -> dict[str, float]:
         probabilities = predict(self.model, self.dataset, self.dataset.test_images)
@@ -166,13 +165,12 @@ class _Trainer:
         """Save an epoch: sample, then metrics, then checkpoint, so that each is complete where the next exists."""
         if row["sampled"]:
             path = runs.sample_path(self.run.path, row["epoch"])
-            save_sample(path, self.model, formats.parse(self.recipe.weight), self.recipe.to_dict())
+            save_sample(path, self.model, self.recipe.weight, self.recipe.to_dict())
         self.run.history.append(row)
         runs.write_history(self.run)
         if not self.run.finished:
             tensors = dict(self.stepper.state())
-            steps = self.optimizer.param_groups[0]["steps"]
-            about = {"epoch": row["epoch"], "steps": steps}
+            about = {"epoch": row["epoch"], "steps": self.optimizer.param_groups[0]["steps"]}
             save_tensors(runs.checkpoint_path(self.run.path), "checkpoint", tensors, about)
 
     def _restore(self) -> None:
@@ -183,16 +181,9 @@ class _Trainer:
         with torch.no_grad():
             for name, tensor in held.items():
                 tensor.copy_(tensors[name])
-        self.optimizer.param_groups[0]["steps"] = about["steps"]
+        for group in self.optimizer.param_groups:
+            group["steps"] = about["steps"]
         self.epochs_done = about["epoch"]
-
-    def _require_finite(self, epoch: int, sums: Tensor) -> None:
-        try:
-            self.optimizer.raise_if_nonfinite()
-        except NonFiniteGradient as error:
-            raise self._diverged(epoch, str(error)) from error
-        if not bool(sums[0].isfinite()):
-            raise self._diverged(epoch, "the training loss is not finite.")
 
     def _diverged(self, epoch: int, reason: str) -> TrainingDiverged:
         kept = len(self.run.samples)

@@ -42,11 +42,11 @@ def branch_shares(optimizer: SGLD, names: dict[Tensor, str]) -> dict[str, Tensor
     """
     found_in = {}
     for group in optimizer.param_groups:
-        weight, grad = formats.parse(group["weight"]), formats.parse(group["grad"])
+        weight = formats.parse(group["weight"])
         for p in group["params"]:
             if weight is None or p not in names or p.grad is None:
                 continue
-            slope = quantize(p.grad, grad)
+            slope = quantize(p.grad, group["grad"])
             mean, v = proposal(p, slope, group["lr"], **{name: group[name] for name in _DECIDING})
             found = variance.branches(mean, v, weight)
             shares = [(found.branch == branch).float().mean() for branch in range(3)]
@@ -126,7 +126,6 @@ class Numbers:
 def numbers(run: Run, dataset: Dataset, *, device: str = "auto", seed: int = 0) -> dict[str, Numbers]:
     """The histograms of every layer, for a run's last sample and one batch of training images."""
     where, recipe = pick_device(device), run.recipe
-    weight, grad = formats.parse(recipe.weight), formats.parse(recipe.grad)
     with seeded(where, seed):
         model = recipe.build_model(dataset.image_shape, len(dataset.classes)).to(where)
         model.load_state_dict(load_sample(run.samples[-1]).state)
@@ -136,8 +135,8 @@ def numbers(run: Run, dataset: Dataset, *, device: str = "auto", seed: int = 0) 
             F.cross_entropy(model(dataset.augment(images)), labels).backward()
         return {
             name: Numbers(
-                histogram(layer.weight, weight),
-                histogram(quantize(layer.weight.grad, grad), grad),
+                histogram(layer.weight, recipe.weight),
+                histogram(quantize(layer.weight.grad, recipe.grad), recipe.grad),
                 activations[name],
             )
             for name, layer in layers(model).items()

@@ -82,29 +82,36 @@ def open_all(path: str | Path) -> list[Run]:
     return [Run.open(folder) for folder in chains]
 
 
-def create(path: Path, recipe: Recipe, chain: int, dataset: Dataset, provenance: dict[str, Any]) -> Run:
-    """A new, empty run. Raises RunError if the folder holds other files."""
-    ours = {".lock", "metrics.jsonl"}  # what is there if the process was killed right here
-    strangers = sorted({p.name for p in path.iterdir()} - ours) if path.exists() else []
-    if strangers:
-        raise RunError(f"{path} is no run folder, but holds {strangers[0]}: give an empty or a new folder")
-    run = Run(path, recipe, chain, describe(dataset), provenance, [])
-    write_history(run)
-    about = {"recipe": recipe.to_dict(), "chain": chain, "dataset": run.dataset, "provenance": provenance}
-    write_atomically(path / "recipe.json", json.dumps(about, indent=2) + "\n")
+def found(wanted: Run) -> Run | None:
+    """The run in the folder of the one that is wanted, to be continued; None if there is none.
+
+    Raises RunError, with what differs, if it has another recipe, chain or images.
+    """
+    if not (wanted.path / "recipe.json").exists():
+        return None
+    run = Run.open(wanted.path)
+    different = run.recipe.differences(wanted.recipe)
+    problems = [f"{name} is {old!r} there and {new!r} here" for name, (old, new) in different.items()]
+    if run.chain != wanted.chain:
+        problems.append(f"it is chain {run.chain} there and {wanted.chain} here")
+    if run.dataset["fingerprint"] != wanted.dataset["fingerprint"]:
+        problems.append(f"the images of {wanted.dataset['name']} are not those that it began with")
+    if problems:
+        raise RunError(f"{run.path} holds another run: {'; '.join(problems)}. Give another folder, or remove this one")
     return run
 
 
-def require_same(run: Run, recipe: Recipe, chain: int, dataset: Dataset) -> None:
-    """Raises RunError, with what differs, unless the run can be continued with this recipe and dataset."""
-    different = run.recipe.differences(recipe)
-    problems = [f"{name} is {old!r} there and {new!r} here" for name, (old, new) in different.items()]
-    if run.chain != chain:
-        problems.append(f"it is chain {run.chain} there and {chain} here")
-    if run.dataset["fingerprint"] != dataset.fingerprint:
-        problems.append(f"the images of {dataset.name} are not those that it began with")
-    if problems:
-        raise RunError(f"{run.path} holds another run: {'; '.join(problems)}. Give another folder, or remove this one")
+def create(run: Run) -> Run:
+    """Write a new run into its folder. Raises RunError if that holds other files."""
+    ours = {".lock", "metrics.jsonl"}  # what is there if the process was killed right here
+    strangers = sorted({p.name for p in run.path.iterdir()} - ours) if run.path.exists() else []
+    if strangers:
+        raise RunError(f"{run.path} is no run folder, but holds {strangers[0]}: give an empty or a new folder")
+    write_history(run)
+    about = {name: getattr(run, name) for name in ("chain", "dataset", "provenance")}
+    about = {"recipe": run.recipe.to_dict()} | about
+    write_atomically(run.path / "recipe.json", json.dumps(about, indent=2) + "\n")
+    return run
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:

@@ -6,13 +6,12 @@ for the device: what is counted stays on the device until an epoch is over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lpsgld import formats
 from lpsgld.bnn.data import arrays
 from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.training.recipes import Recipe
@@ -34,6 +33,7 @@ class Stepper:
         self.images, self.labels = dataset.train_images.to(device), dataset.train_labels.to(device)
         self.model = recipe.build_model(dataset.image_shape, len(dataset.classes)).to(device)
         self.optimizer = make_optimizer(recipe, self.model, len(self.labels), compile)
+        self._step_sizes = [group["lr"] for group in self.optimizer.param_groups]
         self._loss = torch.compile(self._eager_loss, fullgraph=True, dynamic=False) if compile else self._eager_loss
 
     def batches(self) -> list[Tensor]:
@@ -42,18 +42,22 @@ class Stepper:
         # BatchNorm has no variance over a single image
         return [batch for batch in order.split(self.recipe.batch_size) if len(batch) > 1 or len(order) == 1]
 
-    def step(self, batch: Tensor, step_size: float, look: Callable[[], None] | None = None) -> tuple[Tensor, Tensor]:
-        """One step of the chain on that batch. Returns the mean loss and the number of hits before it, as tensors.
+    def gradient(self, batch: Tensor, multiplier: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Look at a batch: everything that decides the next `move` is there then, and nothing has moved.
 
-        look: called when gradients and step size are there, before the parameters move."""
+        Gradients are those of the batch's mean loss, the step size of each parameter group is its own times the
+        multiplier (of a schedule). Returns the loss and the number of hits, as tensors.
+        """
         loss, hits = self._loss(batch)
         self.optimizer.zero_grad()
         loss.backward()
-        self.optimizer.param_groups[0]["lr"] = step_size
-        if look is not None:
-            look()
-        self.optimizer.step()
+        for group, lr in zip(self.optimizer.param_groups, self._step_sizes, strict=True):
+            group["lr"] = lr * multiplier
         return loss.detach(), hits
+
+    def move(self) -> None:
+        """One step of the chain, as the last look at a batch has decided. Raises NonFiniteGradient (on a CPU)."""
+        self.optimizer.step()
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor that training changes: parameters, buffers, and the optimizer's own (θ in full precision)."""
@@ -78,8 +82,8 @@ def make_optimizer(recipe: Recipe, model: nn.Module, num_data: int, compile: boo
         num_data=num_data,
         temperature=recipe.temperature,
         weight_decay=recipe.weight_decay,
-        weight=formats.parse(recipe.weight),
-        grad=formats.parse(recipe.grad),
+        weight=recipe.weight,
+        grad=recipe.grad,
         accumulator=recipe.accumulator,
         compile=compile,
     )

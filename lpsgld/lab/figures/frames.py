@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from matplotlib.artist import Artist
+from matplotlib.artist import Artist, setp
 from matplotlib.container import Container
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
@@ -42,29 +42,22 @@ def count(figure: Figure) -> int:
 @contextmanager
 def only(figure: Figure, frame: int) -> Iterator[None]:
     """Show that frame of the figure inside this block. The figure must have been drawn, so that its limits are set."""
-    hidden = [artist for artist in _hidden(figure, frame) if artist.get_visible()]
-    for artist in hidden:
-        artist.set_visible(False)
-    try:
-        yield
-    finally:
-        for artist in hidden:
-            artist.set_visible(True)
-
-
-def _revealed(figure: Figure) -> list[Artist]:
-    return figure.findobj(_first.__contains__)
-
-
-def _hidden(figure: Figure, frame: int) -> Iterator[Artist]:
-    """What appears later than `frame`, and its entries in legends."""
     later = [artist for artist in _revealed(figure) if _first[artist][0] > frame]
-    yield from later
     labels = {(artist.axes, _first[artist][1]) for artist in later}
     for legend in figure.findobj(Legend):
         for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
             if (legend.axes, text.get_text()) in labels:
-                yield from (handle, text)
+                later += handle, text
+    hidden = [artist for artist in later if artist.get_visible()]
+    setp(hidden, visible=False)
+    try:
+        yield
+    finally:
+        setp(hidden, visible=True)
+
+
+def _revealed(figure: Figure) -> list[Artist]:
+    return figure.findobj(_first.__contains__)
 
 
 def _flat(entry: Any, label: str | None = None) -> Iterator[tuple[Artist, str]]:

@@ -1,12 +1,12 @@
 """Figures for slides: PNG (1920 x 1080) and SVG, light and dark, with a row in a manifest.
 
-The page that shows them all is made in `index.py`, step-by-step builds in `frames.py`. The same figure gives the same
-bytes: no dates, fixed identifiers in the SVG. A killed run leaves no half of a file.
+`index.md.j2` is the page that shows them all, step-by-step builds are made in `frames.py`. The same figure gives the
+same bytes: no dates, fixed identifiers in the SVG. A killed run leaves no half of a file.
 """
 
 from __future__ import annotations
 
-import io
+import html
 import json
 import platform
 import re
@@ -17,16 +17,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from lpsgld.files import write_atomically
 from lpsgld.lab import output, session, style
-from lpsgld.lab.figures import frames, index
+from lpsgld.lab.figures import frames
 
 LICENCE = "CC BY 4.0, https://creativecommons.org/licenses/by/4.0/"
 PACKAGES = ("lpsgld", "matplotlib", "numpy", "torch")
+_INDEX = Path(__file__).with_name("index.md.j2")
 
 Rows = dict[str, dict[str, Any]]
 
@@ -96,7 +98,7 @@ def save_figure(
         "caption": caption,
         "alt": alt,
         "notebook": running.notebook,
-        "parameters": _plain(params),
+        "parameters": json.loads(json.dumps(params, default=_plain)),
         "seed": running.seed,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
@@ -107,24 +109,6 @@ def save_figure(
     row |= {"files": list(files)} | ({"frames": [*steps, f"{identifier}.png"]} if steps else {})
     _record(running.figures, identifier, row)
     output.show(*output.picture(files[f"{identifier}.png"], alt))
-
-
-@style.styled
-def slide_png(figure: Figure, title: str) -> bytes:
-    """The figure as PNG of 1920 x 1080 pixels."""
-    buffer = io.BytesIO()
-    metadata = {"Software": None, "Title": title, "Copyright": LICENCE}
-    figure.savefig(buffer, format="png", dpi=style.SLIDE_DPI, metadata=metadata)
-    return buffer.getvalue()
-
-
-@style.styled
-def slide_svg(figure: Figure, title: str, alt: str) -> bytes:
-    """The figure as SVG."""
-    buffer = io.BytesIO()
-    metadata = {"Date": None, "Title": title, "Description": alt, "Rights": LICENCE}
-    figure.savefig(buffer, format="svg", metadata=metadata)
-    return buffer.getvalue()
 
 
 def read_manifest(folder: Path) -> Rows:
@@ -145,12 +129,18 @@ def _files(draw: Callable[[], Figure], identifier: str, title: str, alt: str) ->
     for theme, ending in style.ENDINGS.items():
         with style.use(theme):
             figure = _drawn(draw, identifier)
-            files[f"{identifier}{ending}.png"] = slide_png(figure, title)
-            files[f"{identifier}{ending}.svg"] = slide_svg(figure, title, alt)
+            files[f"{identifier}{ending}.png"] = _png(figure, title)
+            about = {"Date": None, "Title": title, "Description": alt, "Rights": LICENCE}
+            files[f"{identifier}{ending}.svg"] = style.saved(figure, format="svg", metadata=about)
             for number in range(1, frames.count(figure)):
                 with frames.only(figure, number):
-                    files[f"{identifier}-frame-{number}{ending}.png"] = slide_png(figure, f"{title}, frame {number}")
+                    files[f"{identifier}-frame-{number}{ending}.png"] = _png(figure, f"{title}, frame {number}")
     return files
+
+
+def _png(figure: Figure, title: str) -> bytes:
+    about = {"Software": None, "Title": title, "Copyright": LICENCE}
+    return style.saved(figure, format="png", dpi=style.SLIDE_DPI, metadata=about)
 
 
 def _drawn(draw: Callable[[], Figure], identifier: str) -> Figure:
@@ -182,14 +172,10 @@ def _check(identifier: str, notebook: str, alt: str, caption: str) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """The same value in JSON's types. Raises TypeError for what JSON cannot hold."""
+    """A value that JSON does not know in types that it knows: numpy's and torch's scalars and arrays, and mappings."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if hasattr(value, "tolist"):  # numpy's and torch's scalars and arrays
+        return dict(value)
+    if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"figure parameter {value!r} is a {type(value).__name__}: use numbers, texts, lists or dicts")
 
@@ -197,11 +183,12 @@ def _plain(value: Any) -> Any:
 def _record(folder: Path, identifier: str, row: dict[str, Any]) -> None:
     """Add the row to the manifest as it is now, drop rows whose picture is gone and their files, write the index."""
     old = read_manifest(folder)
-    rows = {name: row for name, row in (old | {identifier: row}).items() if (folder / f"{name}.png").exists()}
-    rows = dict(sorted(rows.items()))
+    rows = dict(sorted((old | {identifier: row}).items()))
+    rows = {name: row for name, row in rows.items() if (folder / f"{name}.png").exists()}
     text = json.dumps({"licence": LICENCE, "figures": rows}, indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / "manifest.json", text)
-    write_atomically(folder / "README.md", index.page(rows))
+    index = jinja2.Template(_INDEX.read_text("utf-8"), trim_blocks=True, keep_trailing_newline=True)
+    write_atomically(folder / "README.md", index.render(rows=rows, escape=html.escape))
     for name in _names(old) - _names(rows):
         (folder / name).unlink(missing_ok=True)
 

@@ -8,18 +8,17 @@ from functools import cache
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from scipy.optimize import minimize_scalar
 
-from lpsgld import formats
 from lpsgld.lab.figures.frames import reveal
 from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role
 from lpsgld.toy import chains, theory
-from lpsgld.toy.distances import on_grid_floor, wasserstein2, wasserstein2_smooth
+from lpsgld.toy.distances import best_step, full_floor, of_sampler, on_grid_floor
 from lpsgld.toy.exact import Law, refined, stationary, transition
 from lpsgld.toy.mixing import relaxation_time
-from lpsgld.toy.targets import Gaussian, LogOdds, Mixture, SeenThrough
+from lpsgld.toy.one_step import rounding_variance
+from lpsgld.toy.targets import Gaussian, LogOdds, Mixture
 
 TARGET = Gaussian()
 ALPHAS = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1)
@@ -27,9 +26,9 @@ _FINE = np.logspace(-4.2, -0.8, 69)
 _THETA = np.linspace(-8, 8, 641)
 
 
-def fmt(fractional_bits: int, integer_bits: int = 5):
+def fmt(fractional_bits: int, integer_bits: int = 5) -> str:
     """fixed(W,F) with the range ±2^(integer_bits - 1)."""
-    return formats.parse(f"fixed({fractional_bits + integer_bits},{fractional_bits})")
+    return f"fixed({fractional_bits + integer_bits},{fractional_bits})"
 
 
 def _steps(law: Law) -> tuple[np.ndarray, np.ndarray]:
@@ -103,6 +102,11 @@ one_path = View(
 # ---- what rounding adds ----------------------------------------------------------------------------------------------
 
 
+def added_variance(alpha: float, gap: float) -> float:
+    """What rounding adds to a step from a grid point, in θ's unit squared."""
+    return gap**2 * float(rounding_variance(math.sqrt(2 * alpha) / gap))
+
+
 def build_cost(alpha, fractional_bits):
     figure, (ax, variance) = new_figure(1, 2, title="What rounding adds to a step", wspace=0.24, left=0.09)
     position = np.linspace(-2, 2, 401)
@@ -130,9 +134,9 @@ def update_cost(artists, alpha, fractional_bits):
     s = math.sqrt(2 * alpha) / gap
     position = np.linspace(-2, 2, 801)
     artists["displacement"].set_data(position, 0.34 * np.exp(-0.5 * (position / s) ** 2))
-    artists["added"].set_data(_FINE, [theory.rounding_variance(math.sqrt(2 * a), gap) for a in _FINE])
+    artists["added"].set_data(_FINE, [added_variance(a, gap) for a in _FINE])
     artists["small steps"].set_data(_FINE, 2 * gap * np.sqrt(_FINE / math.pi))
-    added = theory.rounding_variance(math.sqrt(2 * alpha), gap)
+    added = added_variance(alpha, gap)
     artists["here"].set_data([alpha, alpha], [2 * alpha, added])
     return {"asked for": 2 * alpha, "added": added, "added / asked for": added / (2 * alpha)}
 
@@ -217,11 +221,6 @@ law = View(
 )
 
 
-def predicted_std(alpha: float, gap: float) -> float:
-    """The naive standard deviation on N(0, 1): its effective temperature, with the discretisation's 1/√(1 - α/2)."""
-    return math.sqrt(theory.naive_temperature(alpha, gap)) * theory.sgld_std(alpha)
-
-
 @Slide(
     "Stationary standard deviation on N(0, 1), gap 1/8. Points: exact, by linear algebra. Lines: the "
     "target at the temperature T computed from the variance of a single step, and its limit for small "
@@ -234,9 +233,9 @@ def predicted_std(alpha: float, gap: float) -> float:
 def five_decades(alphas: np.ndarray) -> Figure:
     """The standard deviation of both accumulators from the exact laws, and the prediction, for gap 1/8."""
     figure, ax = new_figure(title="Five decades of step sizes")
-    gap, wide = 2.0**-3, formats.parse("fixed(10,3)")  # ±64: the widest law must not touch the range
+    gap, wide = 2.0**-3, "fixed(10,3)"  # ±64: the widest law must not touch the range
     stds = [stationary(TARGET, alpha, wide, "naive").std for alpha in alphas]
-    predictions = [predicted_std(alpha, gap) for alpha in alphas]
+    predictions = [theory.naive_std_at_any_step(alpha, gap) for alpha in alphas]
     limits = [theory.naive_std(alpha, gap) for alpha in alphas]
     ax.axhline(1, **role("target", label="target N(0, 1)", zorder=1.5))
     ax.plot(alphas, [theory.full_std(alpha, gap) for alpha in alphas], **role("full"))
@@ -255,15 +254,10 @@ def five_decades(alphas: np.ndarray) -> Figure:
 MIXING_ALPHAS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 
-def two_modes(distance: float) -> Mixture:
-    """Two Gaussians of standard deviation 0.5, at ±distance."""
-    return Mixture((-distance, distance))
-
-
 @cache
 def crossing_times(distance: float, fractional_bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Relaxation times, in steps, of the naive chain and of Langevin in full precision, at each of MIXING_ALPHAS."""
-    target = two_modes(distance)
+    target = Mixture((-distance, distance))
     grid = fmt(fractional_bits, 4)
     naive = [relaxation_time(transition(target, alpha, grid, "naive")[1]) for alpha in MIXING_ALPHAS]
     return np.array(naive), langevin_times(distance)
@@ -272,7 +266,7 @@ def crossing_times(distance: float, fractional_bits: int) -> tuple[np.ndarray, n
 @cache
 def langevin_times(distance: float) -> np.ndarray:
     """Relaxation times of full-precision SGLD at each of MIXING_ALPHAS."""
-    target = two_modes(distance)
+    target = Mixture((-distance, distance))
     return np.array([relaxation_time(refined.transition(target, alpha, None)[1]) for alpha in MIXING_ALPHAS])
 
 
@@ -303,7 +297,7 @@ def build_mixing(alpha, distance, fractional_bits):
 
 
 def update_mixing(artists, alpha, distance, fractional_bits):
-    target = two_modes(distance)
+    target = Mixture((-distance, distance))
     temperature = theory.naive_temperature(alpha, 2.0**-fractional_bits)
     artists["target"].set_data(_THETA, target.density(_THETA))
     artists["naive"].set_data(*_steps(stationary(target, alpha, fmt(fractional_bits, 4), "naive")))
@@ -345,29 +339,10 @@ mixing = View(
 COIN = LogOdds(8, 0)
 
 
-def full_floor(fractional_bits: int) -> float:
-    """W2 to the coin's posterior that SGLDLP-F keeps as α → 0, because gradients are taken at rounded weights."""
-    x = np.linspace(-6, 9, 30_001)
-    limit = SeenThrough(COIN, fmt(fractional_bits)).density(x)
-    return wasserstein2_smooth(Law(x, limit * (x[1] - x[0])), COIN)
-
-
-def grid_floor(fractional_bits: int) -> float:
-    """The smallest W2 to the coin's posterior of any law on the grid."""
-    codes = np.arange(-(2 ** (fractional_bits + 4)), 2 ** (fractional_bits + 4))
-    return on_grid_floor(codes * 2.0**-fractional_bits, COIN)
-
-
 @cache
-def naive_best(fractional_bits: int) -> tuple[float, float]:
-    """The smallest W2 to the coin's posterior that the naive sampler reaches with any step size, and that step size."""
-    found = minimize_scalar(
-        lambda log: wasserstein2(stationary(COIN, math.exp(log), fmt(fractional_bits), "naive"), COIN),
-        bounds=(math.log(1e-4), math.log(0.3)),
-        method="bounded",
-        options={"xatol": 0.02},
-    )
-    return float(found.fun), math.exp(found.x)
+def naive_best(fractional_bits: int) -> float:
+    """The smallest W2 to the coin's posterior that the naive sampler reaches with any step size."""
+    return best_step(lambda alpha: of_sampler(COIN, alpha, fmt(fractional_bits), "naive"))[1]
 
 
 @Slide(
@@ -382,9 +357,11 @@ def floors(bits: tuple[int, ...]) -> Figure:
     """The distances that no step size can beat, against the number of fractional bits."""
     figure, ax = new_figure(title="What one more bit buys")
     best = role("naive", label="naive, at its best step size")
-    ax.plot(bits, [naive_best(b)[0] for b in bits], marker="o", **best)
-    ax.plot(bits, [grid_floor(b) for b in bits], marker="s", **role("pinned", label="any law on the grid"))
-    ax.plot(bits, [full_floor(b) for b in bits], marker="D", **role("full"))
+    ax.plot(bits, [naive_best(b) for b in bits], marker="o", **best)
+    ax.plot(
+        bits, [on_grid_floor(COIN, fmt(b)) for b in bits], marker="s", **role("pinned", label="any law on the grid")
+    )
+    ax.plot(bits, [full_floor(COIN, fmt(b)) for b in bits], marker="D", **role("full"))
     ax.set(yscale="log", ylim=(1e-6, 1), xlabel="fractional bits F", ylabel="smallest distance W2")
     ax.set_xticks(bits)
     ax.legend(loc="lower left")

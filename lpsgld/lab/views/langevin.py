@@ -221,21 +221,18 @@ MODES_STEPS, MODES_ALPHA = 1500, 0.02
 DISTANCES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 
-def two_modes(distance: float) -> Mixture:
-    """Two Gaussians of standard deviation 0.5, at ±distance."""
-    return Mixture((-distance, distance))
-
-
 @cache
 def mode_chains(distance: float, seed: int) -> np.ndarray:
     """Four chains, two from each mode [1501, 4]."""
-    return langevin([-distance, -distance, distance, distance], MODES_STEPS, two_modes(distance), MODES_ALPHA, seed)
+    return langevin(
+        [-distance, -distance, distance, distance], MODES_STEPS, Mixture((-distance, distance)), MODES_ALPHA, seed
+    )
 
 
 @cache
 def crossing_time(distance: float) -> float:
     """The exact relaxation time, in steps, of the chain on the two modes."""
-    return relaxation_time(refined.transition(two_modes(distance), MODES_ALPHA, None)[1])
+    return relaxation_time(refined.transition(Mixture((-distance, distance)), MODES_ALPHA, None)[1])
 
 
 def build_modes(distance, seed):
@@ -262,7 +259,7 @@ def update_modes(artists, distance, seed):
         line.set_data(np.arange(len(path)), path)
     heights, _ = np.histogram(states, bins=np.linspace(-4, 4, 61), density=True)
     artists["samples"].set_data(heights)
-    artists["target"].set_data(two_modes(distance).density(_THETA), _THETA)
+    artists["target"].set_data(Mixture((-distance, distance)).density(_THETA), _THETA)
     crossings = int(np.sum(np.diff(np.sign(states), axis=0) != 0))
     artists["axes"].set_title(f"modes at ±{distance:g}: relaxation time {crossing_time(distance):,.0f} steps")
     return {"relaxation time": crossing_time(distance), "sign changes": float(crossings), "R-hat": rhat(states.T)}

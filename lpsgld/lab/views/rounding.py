@@ -1,7 +1,7 @@
 """What notebook 02 shows: the error of one rounding, ten thousand of them in an accumulator, and dither.
 
-Lengths are in gaps unless a name says otherwise. A kind of rounding is known by how many uniform numbers are added
-before rounding to nearest: 0 is nearest itself, 1 is stochastic rounding, 2 is triangular dither.
+Lengths are in gaps unless a name says otherwise. A kind of rounding is known by the degree of its spline, as in
+`toy/one_step.py`: 0 is nearest, 1 stochastic rounding, 2 triangular dither.
 """
 
 from __future__ import annotations
@@ -13,59 +13,19 @@ import numpy as np
 import torch
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import PercentFormatter
-from scipy.special import ndtr
-from torch import Tensor
 
-from lpsgld import formats
 from lpsgld.lab.figures.frames import reveal
 from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role
-from lpsgld.rounding import quantize
+from lpsgld.toy import chains
+from lpsgld.toy.exact import Law
+from lpsgld.toy.one_step import Landing, dithered, mean_error, spline, squared_error, std_of_squares
 
 NAMES = ("nearest", "stochastic", "triangular dither")
 _LOOKS = ("sgd", "naive", "vc")
-_FORMAT, GAP = formats.parse("fixed(8,3)"), 2.0**-3
+_FORMAT, GAP = "fixed(8,3)", 2.0**-3
 _DENSE = np.linspace(0, 1, 401)
-
-
-def spline(uniforms: int, distance: np.ndarray) -> np.ndarray:
-    """The probability that x is rounded to a grid point at this distance: the B-spline of degree 0, 1 or 2."""
-    d = np.abs(distance)
-    if uniforms == 0:
-        return (d < 0.5).astype(float)
-    if uniforms == 1:
-        return np.maximum(1 - d, 0)
-    return np.where(d <= 0.5, 0.75 - d * d, np.maximum(1.5 - d, 0) ** 2 / 2)
-
-
-def mean_error(uniforms: int, position: np.ndarray) -> np.ndarray:
-    """E Q(x) - x for x at this position in its cell, from 0 to 1."""
-    return np.floor(position + 0.5) - position if uniforms == 0 else np.zeros_like(position)
-
-
-def squared_error(uniforms: int, position: np.ndarray) -> np.ndarray:
-    """E (Q(x) - x)²: the square of the distance to the nearest, f(1 - f), or 1/4."""
-    if uniforms == 0:
-        return mean_error(0, position) ** 2
-    return position * (1 - position) if uniforms == 1 else np.full_like(position, 0.25)
-
-
-def error_of_squares(uniforms: int, position: np.ndarray) -> np.ndarray:
-    """The standard deviation of (Q(x) - x)² around `squared_error`."""
-    points = np.arange(-1, 3)
-    law = spline(uniforms, position[:, None] - points)
-    fourth = (law * (position[:, None] - points) ** 4).sum(axis=1)
-    return np.sqrt(np.maximum(fourth - squared_error(uniforms, position) ** 2, 0))
-
-
-def rounded(x: Tensor, uniforms: int, generator: torch.Generator) -> Tensor:
-    """x in fixed(8,3) by one of the three kinds; stochastic rounding is `lpsgld.quantize`'s own."""
-    if uniforms == 1:
-        return quantize(x, _FORMAT, "stochastic", generator)
-    for _ in range(uniforms):
-        x = x + GAP * (torch.rand(x.shape, generator=generator, dtype=x.dtype) - 0.5)
-    return quantize(x, _FORMAT, "nearest")
 
 
 # ---- one rounding ----------------------------------------------------------------------------------------------------
@@ -75,10 +35,10 @@ _MOST = 2500  # draws at each of the 11 positions: up to 32,768 numbers torch st
 
 
 @lru_cache(maxsize=16)
-def _errors(uniforms: int, seed: int) -> np.ndarray:
+def _errors(degree: int, seed: int) -> np.ndarray:
     """Errors [draws, positions] of rounding the positions tried, in gaps."""
     x = torch.tensor(_TRIED * GAP).expand(_MOST, -1).contiguous()
-    return ((rounded(x, uniforms, torch.Generator().manual_seed(seed)) - x) / GAP).numpy()
+    return ((dithered(x, _FORMAT, degree, torch.Generator().manual_seed(seed)) - x) / GAP).numpy()
 
 
 def _bars_of_error(ax, look: str) -> LineCollection:
@@ -123,9 +83,9 @@ def build_one(position, draws, seed):
 
 
 def update_one(artists, position, draws, seed):
-    for uniforms, name in enumerate(("nearest", "stochastic")):
+    for degree, name in enumerate(("nearest", "stochastic")):
         for bar, point in zip(artists[name], (0, 1), strict=True):
-            bar.set_height(float(spline(uniforms, np.array(position - point))))
+            bar.set_height(float(spline(degree, np.array(position - point))))
     for line in (artists["x"], *artists["here"]):
         line.set_xdata([position] * 2)
     errors = _errors(1, seed)[:draws]
@@ -133,7 +93,7 @@ def update_one(artists, position, draws, seed):
     two = 2 / math.sqrt(draws)
     _show_points(artists["mean points"], artists["mean bars"], errors.mean(axis=0), two * np.sqrt(f * (1 - f)))
     squares = (errors**2).mean(axis=0)
-    _show_points(artists["square points"], artists["square bars"], squares, two * error_of_squares(1, f))
+    _show_points(artists["square points"], artists["square bars"], squares, two * std_of_squares(1, f))
     at = np.array([position])
     return {
         "error of nearest / Δ": float(mean_error(0, at)[0]),
@@ -173,36 +133,22 @@ SAME, NOISE = "the same number", "Gaussian noise"
 _CODES = np.arange(-12, 13)
 
 
-def step_law(increment: float, kind: str, uniforms: int) -> np.ndarray:
-    """P(step of k gaps), k = -12..12, of an accumulator that stands on a grid point and rounds after each addition.
+def step_law(increment: float, kind: str, degree: int) -> Law:
+    """The law of a step, in gaps, of an accumulator that stands on a grid point and rounds after each addition.
 
     increment: in gaps; what is added (SAME), or the standard deviation of what is added (NOISE).
     """
     if kind == SAME:
-        law = spline(uniforms, increment - _CODES)
-        return law / law.sum()
-    if uniforms == 0:
-        return ndtr((_CODES + 0.5) / increment) - ndtr((_CODES - 0.5) / increment)
-    z = (_CODES[:, None] + np.array([1, 0, -1])) / increment
-    ramp = increment * (z * ndtr(z) + np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi))  # E max(z, 0): the hat's integral
-    return ramp @ np.array([1, -2, 1])
+        probabilities = spline(degree, increment - _CODES)
+    else:
+        probabilities = Landing.of(degree, increment).probabilities(0.0, _CODES)
+        probabilities[probabilities < 1e-15] = 0  # rounding errors, which would decide how many random numbers are used
+    return Law(_CODES, probabilities / probabilities.sum())
 
 
-def step_moments(increment: float, kind: str, uniforms: int) -> tuple[float, float]:
-    """Mean and variance of one step, in gaps."""
-    law = step_law(increment, kind, uniforms)
-    mean = float(law @ _CODES)
-    return mean, float(law @ (_CODES - mean) ** 2)
-
-
-def walks(increment: float, kind: str, uniforms: int, seed: int) -> np.ndarray:
-    """Sums [chains, stops + 1] in gaps, from 0, after every 100th of 10,000 roundings: exact draws.
-
-    From a grid point all steps have one law, so that 100 of them are a multinomial count of it.
-    """
-    law = np.clip(step_law(increment, kind, uniforms), 0, 1)
-    counts = np.random.default_rng(seed).multinomial(STEPS // _STOPS, law / law.sum(), size=(CHAINS, _STOPS))
-    return np.concatenate([np.zeros((CHAINS, 1)), np.cumsum(counts @ _CODES, axis=1)], axis=1)
+def walks(increment: float, kind: str, degree: int, seed: int) -> np.ndarray:
+    """Sums [chains, stops + 1] in gaps, from 0, after every 100th of 10,000 roundings."""
+    return chains.sums(step_law(increment, kind, degree), STEPS, STEPS // _STOPS, CHAINS, seed)
 
 
 def build_sums(increment, kind, fractional_bits, seed):
@@ -232,14 +178,14 @@ def build_sums(increment, kind, fractional_bits, seed):
 
 def update_sums(artists, increment, kind, fractional_bits, seed):
     gap, steps = 2.0**-fractional_bits, artists["steps"]
-    chains = gap * walks(increment / gap, kind, 1, seed)
-    mean, variance = step_moments(increment / gap, kind, 1)
-    spread = 2 * gap * np.sqrt(steps * variance)
+    drawn = gap * walks(increment / gap, kind, 1, seed)
+    law = step_law(increment / gap, kind, 1)
+    spread = 2 * gap * np.sqrt(steps) * law.std
     drift, noise = (increment, 0.0) if kind == SAME else (0.0, increment)
-    for path, values in zip(artists["paths"], chains, strict=False):
+    for path, values in zip(artists["paths"], drawn, strict=False):
         path.set_ydata(values)
     for sign, band, exact in zip((1, -1), artists["band"], artists["exact"], strict=True):
-        band.set_data(steps, gap * mean * steps + sign * spread)
+        band.set_data(steps, gap * law.mean * steps + sign * spread)
         exact.set_data(steps, drift * steps + sign * 2 * noise * np.sqrt(steps))
     nearest = gap * walks(increment / gap, kind, 0, seed)[0]
     artists["nearest"].set_data(steps, nearest)
@@ -247,13 +193,13 @@ def update_sums(artists, increment, kind, fractional_bits, seed):
     top = max(middle + 1.2 * spread[-1], nearest[-1])
     artists["axes"].set_ylim(-0.06 * top if kind == SAME else -1.3 * top, 1.3 * top if kind == SAME else 2 * top)
     artists["axes"].set_title(f"adding {increment:g}{' · ξ' if kind == NOISE else ''}, gap {gap:g}")
-    counts, edges = np.histogram(chains[:, -1], bins=middle + np.linspace(-2, 2, 31) * spread[-1])
-    artists["ends"].set_data(counts / len(chains), edges)
+    counts, edges = np.histogram(drawn[:, -1], bins=middle + np.linspace(-2, 2, 31) * spread[-1])
+    artists["ends"].set_data(counts / len(drawn), edges)
     return {
         "without rounding": middle,
         "nearest": float(nearest[-1]),
-        "stochastic, mean": float(chains[:, -1].mean()),
-        "std": float(chains[:, -1].std()),
+        "stochastic, mean": float(drawn[:, -1].mean()),
+        "std": float(drawn[:, -1].std()),
         "std, exact": spread[-1] / 2,
     }
 
@@ -305,8 +251,8 @@ def build_dither(rounding, position, seed):
         "here": error.axvline(0, ymax=0.68, color=color("target"), linewidth=1.2),
         "axes": ax,
     }
-    for uniforms, curve in enumerate(artists["curves"]):
-        curve.set_data(_DENSE, squared_error(uniforms, _DENSE))
+    for degree, curve in enumerate(artists["curves"]):
+        curve.set_data(_DENSE, squared_error(degree, _DENSE))
     ax.set(xlabel="x, in gaps Δ", xlim=(_X[0], _X[-1]), ylim=(0, 1.18))
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     ax.set_yticks(np.linspace(0, 1, 6))
@@ -319,22 +265,22 @@ def build_dither(rounding, position, seed):
 
 
 def update_dither(artists, rounding, position, seed):
-    uniforms = NAMES.index(rounding)
+    degree = NAMES.index(rounding)
     for knot, curve, dot, label in zip(_KNOTS, artists["splines"], artists["weights"], artists["labels"], strict=True):
-        curve.set_data(_X, spline(uniforms, _X - knot))
-        weight = float(spline(uniforms, np.array(position - knot)))
+        curve.set_data(_X, spline(degree, _X - knot))
+        weight = float(spline(degree, np.array(position - knot)))
         dot.set_data([position], [weight])
         dot.set_visible(weight > 0)
         label.set_text(f"to {knot}: {weight:.0%}".replace("-", "−"))
     artists["axes"].set_title(f"probability of each grid point: {rounding}")
     for line in (artists["x"], artists["here"]):
         line.set_xdata([position] * 2)
-    squares = (_errors(uniforms, seed)[:400] ** 2).mean(axis=0)
-    _show_points(artists["points"], artists["bars"], squares, 2 * error_of_squares(uniforms, _TRIED) / 20)
+    squares = (_errors(degree, seed)[:400] ** 2).mean(axis=0)
+    _show_points(artists["points"], artists["bars"], squares, 2 * std_of_squares(degree, _TRIED) / 20)
     at = np.array([position])
     return {
-        "mean error / Δ": float(mean_error(uniforms, at)[0]),
-        "mean squared error / Δ²": float(squared_error(uniforms, at)[0]),
+        "mean error / Δ": float(mean_error(degree, at)[0]),
+        "mean squared error / Δ²": float(squared_error(degree, at)[0]),
     }
 
 
@@ -383,16 +329,16 @@ def build_wave(rounding, copies, amplitude, seed):
 
 
 def update_wave(artists, rounding, copies, amplitude, seed):
-    uniforms = NAMES.index(rounding)
+    degree = NAMES.index(rounding)
     wave = amplitude * np.sin(2 * np.pi * _TIME)
     x = torch.tensor(GAP * wave).expand(copies, -1)
-    heard = rounded(x, uniforms, torch.Generator().manual_seed(seed)).mean(dim=0).numpy() / GAP
+    heard = dithered(x, _FORMAT, degree, torch.Generator().manual_seed(seed)).mean(dim=0).numpy() / GAP
     position = wave - np.floor(wave)
-    mean = wave + mean_error(uniforms, position)
-    std = np.sqrt(np.maximum(squared_error(uniforms, position) - mean_error(uniforms, position) ** 2, 0) / copies)
+    mean = wave + mean_error(degree, position)
+    std = np.sqrt(np.maximum(squared_error(degree, position) - mean_error(degree, position) ** 2, 0) / copies)
     artists["wave"].set_data(_TIME, wave)
     artists["heard"].set_data(_TIME, heard)
-    artists["heard"].set_color(color(_LOOKS[uniforms]))
+    artists["heard"].set_color(color(_LOOKS[degree]))
     for sign, line in zip((1, -1), artists["band"], strict=True):
         line.set_data(_TIME, mean + 2 * sign * std)
     copy = "one copy" if copies == 1 else f"the average of {copies} copies"

@@ -7,16 +7,15 @@ from functools import cache
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.optimize import minimize_scalar
 
-from lpsgld import formats
 from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role
+from lpsgld.lab.views.accumulators import fmt
 from lpsgld.toy import theory
-from lpsgld.toy.distances import on_grid_floor, wasserstein2, wasserstein2_smooth
+from lpsgld.toy.distances import best_step, full_floor, of_sampler
 from lpsgld.toy.exact import Law, stationary
-from lpsgld.toy.targets import Gaussian, LogOdds, SeenThrough
+from lpsgld.toy.targets import Gaussian, LogOdds
 
 TARGETS = {"Gaussian": Gaussian(), "coin": LogOdds(8, 0)}
 ALPHAS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -24,11 +23,6 @@ GRADIENT_NOISE = 0.1
 _FINE = np.logspace(-4.2, -0.8, 69)
 _TERMS = ("discretisation", "gradient_bias", "noise", "on_grid")
 _TERM_LABELS = ("discretisation", "gradient at\nrounded weight", "noise", "ends on the grid", "whole bound", "exact W2")
-
-
-def fmt(fractional_bits: int, integer_bits: int = 5):
-    """fixed(W,F) with the range ±2^(integer_bits - 1)."""
-    return formats.parse(f"fixed({fractional_bits + integer_bits},{fractional_bits})")
 
 
 @cache
@@ -41,29 +35,24 @@ def exact_law(target: str, alpha: float, fractional_bits: int, accumulator: str)
 @cache
 def exact_distance(target: str, alpha: float, fractional_bits: int, accumulator: str) -> float:
     """W2 between that law and the target."""
-    distance = wasserstein2_smooth if accumulator == "full" else wasserstein2
-    return distance(exact_law(target, alpha, fractional_bits, accumulator), TARGETS[target])
+    grid = fmt(fractional_bits)
+    return of_sampler(TARGETS[target], alpha, grid, accumulator, GRADIENT_NOISE, grid)
 
 
 @cache
 def mean_abs_gradient(target: str, alpha: float, fractional_bits: int) -> float:
-    """E|Q_G(∇U + noise)| in VC's stationary law, Theorem 3's G. Q_G leaves it alone, since |x| is linear in a cell."""
-    points, probabilities = exact_law(target, alpha, fractional_bits, "vc")
-    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
-    slopes = np.abs(TARGETS[target].gradient(points)[:, None] + GRADIENT_NOISE * nodes)
-    return float(probabilities @ slopes @ weights / weights.sum())
+    """Theorem 3's G in VC's stationary law."""
+    return theory.mean_abs_gradient(exact_law(target, alpha, fractional_bits, "vc"), TARGETS[target], GRADIENT_NOISE)
 
 
 def bound(target: str, alpha: float, fractional_bits: int, accumulator: str) -> theory.Bound:
     """The theorem's bound for the same setting, in the limit of many steps."""
     gap = 2.0**-fractional_bits
     given = (TARGETS[target].curvature, alpha, gap, gap, GRADIENT_NOISE)
-    if accumulator == "full":
-        return theory.bound_full(*given)
-    if accumulator == "naive":
-        return theory.bound_naive(*given)
+    if accumulator != "vc":
+        return theory.bound(accumulator, *given)
     nearest = min(ALPHAS, key=lambda other: abs(math.log(other / alpha)))  # G hardly depends on the step size
-    return theory.bound_vc(*given, mean_abs_gradient=mean_abs_gradient(target, nearest, fractional_bits))
+    return theory.bound("vc", *given, mean_abs_gradient=mean_abs_gradient(target, nearest, fractional_bits))
 
 
 # ---- bound and truth -------------------------------------------------------------------------------------------------
@@ -151,36 +140,21 @@ COIN = LogOdds(8, 0)
 @cache
 def sampler_distances(alpha: float, noise: float, accumulator: str) -> tuple[float, ...]:
     """W2 to the coin's posterior of the naive or VC sampler with 1 to 5 fractional bits, exact gradients plus noise."""
-    laws = [stationary(COIN, alpha, fmt(bits, 4), accumulator, noise) for bits in BITS]
-    return tuple(wasserstein2(law, COIN) for law in laws)
+    return tuple(of_sampler(COIN, alpha, fmt(bits, 4), accumulator, noise) for bits in BITS)
 
 
 @cache
 def sgd_distances(alpha: float, noise: float) -> tuple[float, ...]:
     """Root mean square distance of SGDLP-L to the minimum of the coin's energy, with 1 to 5 fractional bits."""
     laws = [stationary(COIN, alpha, fmt(bits, 4), "naive", noise, temperature=0.0) for bits in BITS]
-    return tuple(math.sqrt((law.points - minimum()) ** 2 @ law.probabilities) for law in laws)
-
-
-@cache
-def minimum() -> float:
-    """The minimum of the coin's energy."""
-    return float(minimize_scalar(COIN.energy, bounds=(0.0, 4.0), method="bounded", options={"xatol": 1e-12}).x)
-
-
-@cache
-def full_floor(fractional_bits: int) -> float:
-    """W2 to the coin's posterior that SGLDLP-F keeps as α → 0."""
-    x = np.linspace(-6, 9, 30_001)
-    limit = SeenThrough(COIN, fmt(fractional_bits)).density(x)
-    return wasserstein2_smooth(Law(x, limit * (x[1] - x[0])), COIN)
+    return tuple(math.sqrt((law.points - COIN.mode) ** 2 @ law.probabilities) for law in laws)
 
 
 def build_sgd(alpha, noise):
     figure, ax = new_figure(title="SGD beside SGLD: what each bit buys")
     gaps = [2.0**-bits for bits in BITS]
     ax.plot(BITS, [gap / math.sqrt(12) for gap in gaps], **role("pinned", label="Δ/√12, the best on the grid"))
-    ax.plot(BITS, [full_floor(bits) for bits in BITS], marker="D", **role("full", label="SGLDLP-F, floor"))
+    ax.plot(BITS, [full_floor(COIN, fmt(bits)) for bits in BITS], marker="D", **role("full", label="SGLDLP-F, floor"))
     artists = {
         "sgd": ax.plot([], [], marker="s", **role("sgd", label="SGDLP-L: distance to the minimum"))[0],
         "naive": ax.plot([], [], marker="o", **role("naive", label="naive SGLDLP-L"))[0],
@@ -254,25 +228,12 @@ def looseness(bits: int) -> Figure:
 @cache
 def naive_distance(alpha: float, fractional_bits: int) -> float:
     """W2 of the naive law to N(0, 1), exact gradients."""
-    return wasserstein2(stationary(Gaussian(), alpha, fmt(fractional_bits, 4), "naive"), Gaussian())
-
-
-def best_step(fractional_bits: int) -> tuple[float, float]:
-    """The step size at which the naive law is closest to N(0, 1), and that distance."""
-    return _smallest(lambda alpha: naive_distance(alpha, fractional_bits))
+    return of_sampler(Gaussian(), alpha, fmt(fractional_bits, 4), "naive")
 
 
 def best_step_of_bound(fractional_bits: int) -> tuple[float, float]:
     """The step size at which Theorem 2's bound is smallest, and the bound there."""
-    return _smallest(lambda alpha: theory.bound_naive(Gaussian().curvature, alpha, 2.0**-fractional_bits).total)
-
-
-def _smallest(function) -> tuple[float, float]:
-    bounds = (math.log(1e-4), math.log(0.9))
-    found = minimize_scalar(
-        lambda log: function(math.exp(log)), bounds=bounds, method="bounded", options={"xatol": 1e-3}
-    )
-    return math.exp(found.x), float(found.fun)
+    return best_step(lambda alpha: theory.bound("naive", Gaussian().curvature, alpha, 2.0**-fractional_bits).total)
 
 
 @Slide(
@@ -287,7 +248,7 @@ def _smallest(function) -> tuple[float, float]:
 def best_steps(bits: tuple[int, ...], alphas: np.ndarray) -> Figure:
     """W2 of the naive law on N(0, 1) against α with its minima; and the best α against the bits, exact and bound."""
     figure, (ax, steps) = new_figure(1, 2, title="The best step size of the naive sampler", wspace=0.24, left=0.08)
-    best = {b: best_step(b) for b in bits}
+    best = {b: best_step(lambda alpha, b=b: naive_distance(alpha, b)) for b in bits}
     for b in bits:
         ax.plot(alphas, [naive_distance(float(a), b) for a in alphas], **role("naive", label="_"))
         ax.plot(*best[b], "o", color=color("target"), markersize=9)
@@ -305,9 +266,3 @@ def best_steps(bits: tuple[int, ...], alphas: np.ndarray) -> Figure:
     steps.set_xticks(bits)
     steps.legend(loc="upper right")
     return figure
-
-
-def best_on_grid(fractional_bits: int) -> float:
-    """The smallest W2 to N(0, 1) of any law on the grid."""
-    codes = np.arange(-(2 ** (fractional_bits + 3)), 2 ** (fractional_bits + 3))
-    return on_grid_floor(codes * 2.0**-fractional_bits, Gaussian())

@@ -10,9 +10,7 @@ import torch
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from scipy.special import ndtr
 
-from lpsgld import formats
 from lpsgld.lab.figures.frames import reveal
 from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
@@ -20,6 +18,7 @@ from lpsgld.lab.style import color, new_figure, role
 from lpsgld.toy import chains, theory
 from lpsgld.toy.distances import on_grid_floor, wasserstein2
 from lpsgld.toy.exact import Law, stationary
+from lpsgld.toy.one_step import landing, step_variance
 from lpsgld.toy.targets import Gaussian, Mixture
 
 TARGET = Gaussian()
@@ -32,7 +31,7 @@ _THETA = np.linspace(-8, 8, 321)
 @cache
 def exact_law(alpha: float, word_length: int, fractional_bits: int, accumulator: str, target: str = "N(0, 1)") -> Law:
     """The stationary law in fixed(W,F), with gradient noise 0.1 and gradients rounded to the same format."""
-    fmt = formats.parse(f"fixed({word_length},{fractional_bits})")
+    fmt = f"fixed({word_length},{fractional_bits})"
     return stationary(TARGETS[target], alpha, fmt, accumulator, GRADIENT_NOISE, fmt)
 
 
@@ -47,8 +46,7 @@ def exact_distance(
 @cache
 def distance_floor(word_length: int, fractional_bits: int, target: str = "N(0, 1)") -> float:
     """The W2 of the best law on that grid."""
-    points = exact_law(ALPHAS[0], word_length, fractional_bits, "vc", target).points
-    return on_grid_floor(points, TARGETS[target])
+    return on_grid_floor(TARGETS[target], f"fixed({word_length},{fractional_bits})")
 
 
 def bin_edges(points: np.ndarray) -> np.ndarray:
@@ -133,42 +131,14 @@ law = View(
 # ---- one step --------------------------------------------------------------------------------------------------------
 
 
-def naive_step(position: float, ratio: float, codes: np.ndarray) -> np.ndarray:
-    """P(code) when μ + √v ξ is rounded stochastically; lengths in gaps, μ = position, v = ratio/4."""
-    s = math.sqrt(ratio / 4)
-    z = (position - (codes[:, None] + np.array([-1, 0, 1]))) / s
-    ramp = s * (z * ndtr(z) + np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi))
-    return ramp[:, 0] - 2 * ramp[:, 1] + ramp[:, 2]
-
-
-def vc_step(position: float, ratio: float, codes: np.ndarray) -> np.ndarray:
-    """P(code) of Q^vc(μ, v); lengths in gaps, μ = position in [0, 1), v = ratio/4."""
-    w, f = ratio / 4, position
-    if w > 0.25:
-        s = math.sqrt(w - 0.25)
-        d = position - codes[:, None] + np.array([1.5, 0.5, -0.5, -1.5])
-        z = d / s
-        half = ((d * d + s * s) * ndtr(z) + d * s * np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)) / 2
-        return half @ np.array([1, -3, 3, -1])
-    side = max(w - f * (1 - f), 0) / 2
-    law = {-1: (1 - f) * side, 0: (1 - f) * (1 - 2 * side) + f * side}
-    law |= {1: f * (1 - 2 * side) + (1 - f) * side, 2: f * side}
-    return np.array([law.get(int(code), 0.0) for code in codes])
-
-
 _CODES = np.arange(-3, 5)
 _POSITIONS = np.linspace(0, 1, 201)
 RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.1, 1.5, 2.0, 3.0, 4.0)
 
 
-def step_variance(position: np.ndarray, ratio: float, accumulator: str) -> np.ndarray:
-    """The variance of one step, in units of v, at each position in the cell."""
-    v, f = ratio / 4, np.asarray(position)
-    if accumulator == "vc":
-        return np.maximum(v, f * (1 - f)) / v if ratio <= 1 else np.ones_like(f)
-    k = np.arange(1, 60)[:, None]  # E f(1-f) of a Gaussian, as a Fourier series
-    series = np.cos(2 * np.pi * k * f) * np.exp(-2 * np.pi**2 * k**2 * v) / (np.pi * k) ** 2
-    return (v + 1 / 6 - series.sum(axis=0)) / v
+def variance_ratio(position, ratio: float, accumulator: str):
+    """The variance of one step in units of v = ratio·v0, at each position in the cell (array)."""
+    return step_variance(accumulator, position, ratio / 4) / (ratio / 4)
 
 
 def build_step(position, ratio):
@@ -201,16 +171,16 @@ def build_step(position, ratio):
 
 
 def update_step(artists, position, ratio):
-    for accumulator, law_of in (("naive", naive_step), ("vc", vc_step)):
-        for bar, height in zip(artists[accumulator], law_of(position, ratio, _CODES), strict=True):
+    for accumulator in ("naive", "vc"):
+        heights = landing(accumulator, ratio / 4).probabilities(position, _CODES)
+        for bar, height in zip(artists[accumulator], heights, strict=True):
             bar.set_height(height)
-        artists[f"{accumulator} variance"].set_data(_POSITIONS, step_variance(_POSITIONS, ratio, accumulator))
+        artists[f"{accumulator} variance"].set_data(_POSITIONS, variance_ratio(_POSITIONS, ratio, accumulator))
     artists["mean"].set_xdata([position] * 2)
     artists["here"].set_xdata([position] * 2)
-    at = np.array([position])
     return {
-        "naive variance / v": float(step_variance(at, ratio, "naive")[0]),
-        "VC variance / v": float(step_variance(at, ratio, "vc")[0]),
+        "naive variance / v": float(variance_ratio(position, ratio, "naive")),
+        "VC variance / v": float(variance_ratio(position, ratio, "vc")),
     }
 
 
@@ -248,7 +218,7 @@ def branch_map() -> Figure:
     """The variance of Q^vc over what it should be, for every position in a cell and every v/v0, with the branches."""
     figure, ax = new_figure(title="Where variance correction keeps its promise", right=0.97)
     ratios = np.logspace(-2, 1, 241)
-    excess = np.stack([step_variance(_POSITIONS, ratio, "vc") for ratio in ratios])
+    excess = np.stack([variance_ratio(_POSITIONS, ratio, "vc") for ratio in ratios])
     mesh = ax.pcolormesh(_POSITIONS, ratios, excess, norm=LogNorm(1, 100), cmap="cividis", rasterized=True)
     bar = figure.colorbar(mesh, ax=ax, label="variance of the step / v", pad=0.02)
     bar.set_ticks([1, 3, 10, 30, 100], labels=["1", "3", "10", "30", "100"])
@@ -280,7 +250,7 @@ def sample(
     The chains start from N(0, 1) and are dropped for `relaxation_times`/alpha steps, then kept `rows` times over as
     many steps again: (1 - α)^(t/α) ≈ e^-t of the start is left.
     """
-    fmt = formats.parse("fixed(8,3)")
+    fmt = "fixed(8,3)"
     generator = torch.Generator().manual_seed(seed)
     burn_in = math.ceil(relaxation_times / alpha)
     settings = dict(grad=fmt, gradient_noise=GRADIENT_NOISE, generator=generator)

@@ -1,7 +1,8 @@
 """Exact stationary laws: a sampler on W bits is a Markov chain with 2^W states.
 
-So its stationary law is the left eigenvector of a matrix whose entries are moments of a Gaussian against the linear
-B-spline (stochastic rounding) or the quadratic one (variance-corrected rounding). No sampling, no Monte Carlo error.
+So its stationary law is the left eigenvector of a matrix whose rows are single steps (`one_step.py`): moments of a
+Gaussian against the linear B-spline (stochastic rounding) or the quadratic one (variance-corrected rounding). No
+sampling, no Monte Carlo error.
 With a full-precision accumulator the state is continuous; there the law is computed on a refined grid (`refined.py`).
 How fast the chains get there is told in `mixing.py`.
 """
@@ -9,19 +10,16 @@ How fast the chains get there is told in `mixing.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr
 
 from lpsgld import formats
 from lpsgld.formats import AnyFormat, Format, FormatError
 from lpsgld.samplers.accumulators import Accumulator, require_accumulator
 from lpsgld.toy.exact import refined
 from lpsgld.toy.exact.laws import Law, left_eigenvector, nearest
-from lpsgld.toy.exact.outcomes import TAIL, compressed, gradient_outcomes, grid_codes, phi, ramp, spread_gaussian
+from lpsgld.toy.exact.outcomes import TAIL, compressed, gradient_outcomes, grid_codes, spread_gaussian
+from lpsgld.toy.one_step import Landing, landing
 from lpsgld.toy.targets import Target
 
 __all__ = ["Law", "stationary", "transition"]
@@ -76,68 +74,29 @@ def transition(
     points = codes * gap
     outcomes = gradient_outcomes(target.gradient(points), gradient_noise, grad)
     v = 2 * alpha * temperature / gap**2  # from here on, all lengths are in units of the gap
-    if accumulator == "vc" and 0 < v <= 0.25:
+    if landing(accumulator, v).order == 0:
         outcomes = spread_gaussian(outcomes)
-        std, spline = 0.0, _Spline(partial(_correction_survival, w=v), 0)
-    else:
-        order = 2 if accumulator == "vc" and v else 1  # without noise, both round stochastically
-        std = math.sqrt(v - (order - 1) / 4 + (alpha * outcomes.gaussian_std / gap) ** 2)
-        spline = _Spline(partial((ramp, _parabola)[order - 1], s=std), order)
-        outcomes = compressed(outcomes, smooth_below=std * gap / alpha)
+    step = landing(accumulator, v, alpha * outcomes.gaussian_std / gap)
+    outcomes = compressed(outcomes, smooth_below=step.std * gap / alpha)
     drift = alpha * outcomes.values / gap
-    return points, _assemble(codes, drift, outcomes.weights, spline, reach=math.ceil(TAIL * std) + 3)
+    return points, _assemble(codes, drift, outcomes.weights, step, reach=math.ceil(TAIL * step.std) + 3)
 
 
-# ---- one step on the grid ----------------------------------------------------------------------------------------
-
-
-class _Spline(NamedTuple):
-    """P(rounded ≥ j) as a finite difference over j, of this order, of a function of t - j; t is the step's mean.
-
-    A B-spline is a finite difference of a truncated power, so that the integral of a Gaussian against one is a finite
-    difference of the Gaussian's truncated moments: `ramp` for stochastic rounding, `_parabola` for Q^vc.
-    """
-
-    function: Callable[[np.ndarray], np.ndarray]
-    order: int
-
-
-def _assemble(codes, drift, weights, spline: _Spline, reach: int) -> np.ndarray:
+def _assemble(codes, drift, weights, step: Landing, reach: int) -> np.ndarray:
     """P[i, j] of steps from code i to a mean of code i - drift[i, k] with weights[i, k]; it ends within ±reach."""
     n = len(codes)
     first = np.floor(codes - drift.max(axis=1)) - reach
     width = math.ceil(np.ptp(drift, axis=1).max()) + 2 * reach + 1
-    margin = min(spline.order, 1)
-    ends = first[:, None] + np.arange(-margin, width + max(spline.order, 1))
+    margin = min(step.order, 1)
+    ends = first[:, None] + np.arange(-margin, width + max(step.order, 1))
     total = np.zeros_like(ends)
     for k in range(drift.shape[1]):
-        total += weights[:, k, None] * spline.function((codes - drift[:, k])[:, None] - ends)
-    above = (-1) ** spline.order * np.diff(total, n=spline.order, axis=1)
+        total += weights[:, k, None] * step.function((codes - drift[:, k])[:, None] - ends)
+    above = (-1) ** step.order * np.diff(total, n=step.order, axis=1)
     above[:, 0], above[:, -1] = 1.0, 0.0
     columns = np.clip(ends[:, margin : margin + width] - codes[0], 0, n - 1).astype(int)  # the range clips
     flat = (np.arange(n)[:, None] * n + columns).ravel()
     return np.bincount(flat, weights=-np.diff(above, axis=1).ravel(), minlength=n * n).reshape(n, n)
-
-
-def _parabola(d, s):
-    """E max(d + 1/2 + sξ, 0)²/2; the half centres Q^vc's spline on the point that it rounds to."""
-    d = d + 0.5
-    if s == 0:
-        return np.maximum(d, 0) ** 2 / 2
-    z = d / s
-    return ((d * d + s * s) * ndtr(z) + d * s * phi(z)) / 2
-
-
-def _correction_survival(d, w):
-    """P(code ≥ 0) for Q^vc's second branch with variance w ≤ 1/4, from the mean d."""
-    below = np.floor(d)
-    f = d - below
-    half = np.maximum(w - f * (1 - f), 0) / 2
-    return np.select(
-        [below >= 1, below == 0, below == -1, below == -2],
-        [1.0, 1 - (1 - f) * half, f * (1 - half) + (1 - f) * half, f * half],
-        0.0,
-    )
 
 
 # ---- arguments ---------------------------------------------------------------------------------------------------

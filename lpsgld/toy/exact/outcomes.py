@@ -6,9 +6,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr
 
 from lpsgld.formats import Format
+from lpsgld.toy.one_step import phi, truncated_power
 
 TAIL = 8.5  # standard deviations: a Gaussian has 2e-17 beyond, below float64's resolution
 _NODES = 6  # of the quadrature over rounded gradients
@@ -28,19 +28,6 @@ def grid_codes(fmt: Format) -> tuple[float, np.ndarray]:
     return g.gap, np.arange(g.low, g.high + 1)
 
 
-def ramp(d, s):
-    """E max(d + sξ, 0), the truncated first moment of a Gaussian."""
-    if s == 0:
-        return np.maximum(d, 0)
-    z = d / s
-    return d * ndtr(z) + s * phi(z)
-
-
-def phi(z):
-    """The standard normal density."""
-    return np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
-
-
 def gradient_outcomes(slopes: np.ndarray, noise: float, grad: Format | None) -> Outcomes:
     """Q_G(slope + noise·ξ) at each of these slopes [n]; a Gaussian part is left only where nothing is rounded."""
     if grad is None:
@@ -50,7 +37,7 @@ def gradient_outcomes(slopes: np.ndarray, noise: float, grad: Format | None) -> 
     s = noise / gap
     reach = math.ceil(TAIL * s) + 1
     ends = np.floor(t)[:, None] + np.arange(-reach - 1, reach + 3)
-    above = -np.diff(ramp(t[:, None] - ends, s), axis=1)  # P(Q_G ≥ end), of all ends but the first
+    above = -np.diff(truncated_power(1, t[:, None] - ends, s), axis=1)  # P(Q_G ≥ end), of all ends but the first
     above[:, 0], above[:, -1] = 1.0, 0.0
     weights = np.maximum(-np.diff(above, axis=1), 0.0)
     return Outcomes(np.clip(ends[:, 1:-1], codes[0], codes[-1]) * gap, weights, 0.0)

@@ -14,7 +14,8 @@ from scipy import sparse
 from lpsgld import formats
 from lpsgld.formats import AnyFormat, Format
 from lpsgld.toy.exact.laws import Law, nearest, null_vector
-from lpsgld.toy.exact.outcomes import TAIL, Outcomes, compressed, gradient_outcomes, grid_codes, phi
+from lpsgld.toy.exact.outcomes import TAIL, Outcomes, compressed, gradient_outcomes, grid_codes
+from lpsgld.toy.one_step import phi
 from lpsgld.toy.targets import Target
 
 _NEGLIGIBLE = 37.0  # energies above the mode: e^-37 is below float64's resolution

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
@@ -260,6 +261,11 @@ class LogOdds(Quadrature):
         """∇U(x) = x - heads + n·sigmoid(x), for a number, an array or a tensor."""
         tanh = torch.tanh if isinstance(x, Tensor) else np.tanh
         return x - self.heads + (self.heads + self.tails) * (1 + tanh(x / 2)) / 2
+
+    @cached_property
+    def mode(self) -> float:
+        """The θ of slope 0, to 1e-12."""
+        return brentq(self.gradient, -self.tails - 1, self.heads + 1)
 
     def _edges(self) -> np.ndarray:
         reach = math.sqrt(2 * (40 + (self.heads + self.tails) * math.log(2)))  # U(x) ≥ x²/2, and U(0) = n log 2

@@ -1,6 +1,4 @@
-"""The literature's table as data: its rows are recipes, and its numbers bear out what the paper says of them."""
-
-import pytest
+"""The literature's table as data: its rows are recipes, and a run finds its own."""
 
 from lpsgld.bnn.judging import published
 from lpsgld.bnn.judging.published import PUBLISHED, SOURCES
@@ -10,23 +8,7 @@ from lpsgld.bnn.training.recipes import RECIPES
 def test_every_row_is_a_recipe_and_a_source():
     assert {row.recipe for row in PUBLISHED} <= set(RECIPES)
     assert {row.source for row in PUBLISHED} == set(SOURCES)
-    assert len(set(PUBLISHED)) == len(PUBLISHED) == 29
-    assert all(0 < row.error < 100 and (row.ece is None or 0 < row.ece < 100) for row in PUBLISHED)
-
-
-@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
-def test_the_paper_claims_what_its_numbers_say(dataset):
-    """In all formats SGLD has the lower error and the lower ECE; with few bits, full accumulators beat low ones."""
-    paper = {row.recipe.removeprefix(f"{dataset}_"): row for row in PUBLISHED if row.source == "B"}
-    pairs = [("sgld_float32", "sgd_float32"), ("sgld_fixed_full", "sgd_fixed_full"),
-             ("sgld_fixed_vc", "sgd_fixed_naive"), ("sgld_block_full", "sgd_block_full"),
-             ("sgld_block_vc", "sgd_block_naive")]  # fmt: skip
-    for sampler, optimizer in pairs:
-        assert paper[sampler].error < paper[optimizer].error and paper[sampler].ece < paper[optimizer].ece
-    for kind in ("fixed", "block"):
-        assert paper[f"sgld_{kind}_full"].error < paper[f"sgld_{kind}_vc"].error
-        (again,) = (row for row in published.of(f"{dataset}_sgld_{kind}_naive") if row.source == "T")
-        assert paper[f"sgld_{kind}_vc"].error < again.error < paper[f"sgd_{kind}_naive"].error
+    assert len({row[:3] for row in PUBLISHED}) == len(PUBLISHED), "a row stands there twice"
 
 
 def test_a_small_run_belongs_to_the_row_of_its_algorithm():
@@ -40,7 +22,7 @@ def test_a_small_run_belongs_to_the_row_of_its_algorithm():
             assert published.row_of(RECIPES[name]) == name
 
 
-def test_several_sources_may_have_measured_one_recipe():
-    rows = published.of("cifar10_sgld_block_vc")
-    assert [row.source for row in rows] == ["B", "J", "J"] and rows[1].note
-    assert published.of("cifar10_sgld_block_vc_cyclical") == ()
+def test_what_was_published_is_found_by_the_recipe():
+    found = [row for name in RECIPES for row in published.of(name)]
+    assert sorted(found, key=str) == sorted(PUBLISHED, key=str)
+    assert published.of(None) == ()

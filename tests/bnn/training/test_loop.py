@@ -18,6 +18,7 @@ from lpsgld.bnn.data import datasets
 from lpsgld.bnn.training import loop, runs
 from lpsgld.bnn.training.recipes import RECIPES
 from lpsgld.bnn.training.runs import Run, RunError
+from lpsgld.bnn.training.stepping import Stepper
 from lpsgld.files import FileError
 from lpsgld.storage import StorageError
 
@@ -180,15 +181,15 @@ def _epochs_saved(path) -> int:
 
 def test_divergence_stops_with_the_step_and_keeps_what_was_saved(tmp_path, digits, monkeypatch):
     recipe = RESNET.override(samples=4)
-    step, calls = loop._Trainer._step, []
+    gradient, calls = Stepper.gradient, []
 
-    def poisoned(self, batch, step_size, epoch, last):
-        calls.append(epoch)
+    def poisoned(self, *arguments):
+        calls.append(arguments)
         if len(calls) == 10:  # 4 steps an epoch: the second step of epoch 3
             next(self.model.parameters()).data[0, 0, 0, 0] = float("nan")
-        return step(self, batch, step_size, epoch, last)
+        return gradient(self, *arguments)
 
-    monkeypatch.setattr(loop._Trainer, "_step", poisoned)
+    monkeypatch.setattr(Stepper, "gradient", poisoned)
     message = r"epoch 3: step 10: the gradient of \S+ is not finite.*lr is 0.5.*2 samples and 2 epochs stay in"
     with pytest.raises(loop.TrainingDiverged, match=message):
         train(recipe, tmp_path, digits)

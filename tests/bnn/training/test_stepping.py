@@ -10,10 +10,11 @@ from tqdm.auto import tqdm
 
 from lpsgld import formats, quantize
 from lpsgld.bnn.data import arrays, datasets
-from lpsgld.bnn.training import compiling, loop
+from lpsgld.bnn.training import compiling, loop, stepping
 from lpsgld.bnn.training.recipes import RECIPES
 from lpsgld.bnn.training.runs import Run
 from lpsgld.bnn.training.stepping import Stepper
+from lpsgld.samplers.sgld import SGLD
 
 compiler = next(filter(None, map(shutil.which, ("g++", "clang++"))), None)
 needs_compiler = pytest.mark.skipif(compiler is None, reason="torch.compile needs a C++ compiler on the CPU (g++)")
@@ -72,6 +73,30 @@ def test_a_compiled_gradient_equals_the_eager_one(shifted):
         loss.backward()
         gradients.append([loss, hits, *(p.grad for p in stepper.model.parameters())])
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_look_at_a_batch_moves_nothing_and_a_move_takes_what_it_has_decided(digits):
+    stepper = Stepper(MLP.override(lr=0.25), digits, CPU)
+    before = [p.detach().clone() for p in stepper.model.parameters()]
+    loss, hits = stepper.gradient(torch.arange(100), 0.5)
+    assert loss.isfinite() and 0 <= hits <= 100 and stepper.optimizer.param_groups[0]["lr"] == 0.125
+    assert all(map(torch.equal, stepper.model.parameters(), before))
+    stepper.move()
+    assert not any(map(torch.equal, stepper.model.parameters(), before))
+    stepper.gradient(torch.arange(100), 0.5)
+    assert stepper.optimizer.param_groups[0]["lr"] == 0.125, "a multiple of the base step size, not of the last one"
+
+
+def test_a_schedule_reaches_every_group_of_parameters(digits, monkeypatch):
+    def two_groups(recipe, model, num_data, compile):
+        hidden, linear = model.hidden.parameters(), model.linear.parameters()
+        return SGLD([{"params": hidden, "lr": 0.4}, {"params": linear}], lr=0.1, num_data=num_data)
+
+    monkeypatch.setattr(stepping, "make_optimizer", two_groups)
+    stepper = Stepper(MLP, digits, CPU)
+    for multiplier in (0.5, 0.25, 1.0):
+        stepper.gradient(torch.arange(10), multiplier)
+        assert [group["lr"] for group in stepper.optimizer.param_groups] == [0.4 * multiplier, 0.1 * multiplier]
 
 
 def test_batches_cover_an_epoch(digits):
@@ -175,11 +200,30 @@ def test_tf32_rounds_everything_else():
     assert compiling.significant_bits(formats.parse("block(14,-1)")) == 13 and not torch.equal(to_tf32(wide), wide)
 
 
-def test_products_of_8_bit_numbers_are_exact_in_float32():
-    """What tensor cores add up: every product of two codes, and sums of up to a thousand of them."""
-    codes = torch.arange(-128, 128).float()
-    assert torch.equal((codes[:, None] * codes).double(), codes.double()[:, None] * codes.double())
-    assert 127 * 127 * 1024 < 2**24
+@pytest.mark.parametrize("all_inputs", [False, True])
+def test_operands_that_tf32_rounds_are_the_ones_that_are_named(shifted, all_inputs):
+    """The table above `compiling`: of all weights, inputs and errors, the first input and the shortcuts' errors."""
+    stepper = Stepper(RESNET.override(all_inputs=all_inputs), shifted, CPU)
+    rounded = set()
+
+    def note(what: str, name: str, *operands: torch.Tensor) -> None:
+        if not all(torch.equal(to_tf32(x), x) for x in operands):
+            rounded.add((what, name))
+
+    def hook(name: str):
+        def after(conv, inputs, output):
+            note("forward", name, conv.weight, *inputs)
+            output.register_hook(lambda error: note("error", name, error))
+
+        return after
+
+    convolutions = {n: m for n, m in stepper.model.named_modules() if isinstance(m, torch.nn.Conv2d)}
+    for name, conv in convolutions.items():
+        conv.register_forward_hook(hook(name))
+    stepper.gradient(torch.arange(64))
+    shortcuts = {("error", name) for name in convolutions if "shortcut" in name}
+    assert len(convolutions) == 12 and len(shortcuts) == 3
+    assert rounded == (set() if all_inputs else {("forward", "conv1")} | shortcuts)
 
 
 def test_the_image_moves_by_less_than_a_tenth_of_a_grey_level():
