@@ -167,3 +167,17 @@ def full_std(alpha: float, gap: float) -> float:
     away: √((2 + αΔ²/6)/(2 - α)), up to e^(-2π²/Δ²). Raises ValueError unless 0 < α < 2.
     """
     return sgld_std(alpha) * math.sqrt(1 + alpha * gap**2 / 12)
+
+
+def saturated_share(top: float, block: int) -> float:
+    """The share of standard normal numbers that are too large for their block, `block` of which share a power of two.
+
+    The scale brings the largest of them into [2^k, 2^(k+1)), k the exponent of the largest number of the elements'
+    format, which is top·2^k: top = 6/4 for mxfp4, 448/256 for mxfp8(e4m3). With G(x) = P(|ξ| ≤ x) a number lies between
+    top·2^e and 2^(e+1), and all others below, with probability (G(2^(e+1)) - G(top·2^e)) G(2^(e+1))^(block-1); summed
+    over e.
+    """
+    octaves = [2.0**e for e in range(-60, 6)]
+    within = [math.erf(2 * x / math.sqrt(2)) for x in octaves]
+    beyond = [g - math.erf(top * x / math.sqrt(2)) for x, g in zip(octaves, within, strict=True)]
+    return sum(b * g ** (block - 1) for b, g in zip(beyond, within, strict=True))

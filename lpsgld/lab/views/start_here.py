@@ -109,6 +109,7 @@ PLAN = {
     "08_cifar": "Can a Bayesian ResNet be trained in 8 bits?",
     "09_ensembles": "What do posterior samples buy: error, calibration, uncertainty?",
     "10_cost_of_bits": "What do 8 bits buy in memory, time and bandwidth?",
+    "11_hardware_formats": "Which numbers does your accelerator compute with, and what do they do to a sampler?",
 }
 
 
