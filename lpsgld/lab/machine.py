@@ -71,16 +71,13 @@ def python() -> Finding:
     return Finding("Python", found, "" if good else f"install Python {wanted}, and make the environment again with it")
 
 
-def packages(requirements: list[str] | None = None) -> list[Finding]:
-    """One finding if every package is within its bound, else one for each that is not.
-
-    requirements: lines such as "torch>=2.11"; by default those of the installed project, with what the course needs.
-    """
+def packages() -> list[Finding]:
+    """One finding if all packages that the course needs are within their bounds, else one for each that is not."""
     try:
-        requirements = metadata.requires("lpsgld") or [] if requirements is None else requirements
+        requirements = map(Requirement, metadata.requires("lpsgld") or [])
     except metadata.PackageNotFoundError:
         return [Finding("packages", "lpsgld is not installed", _INSTALL)]
-    wanted = [r for r in map(Requirement, requirements) if r.marker is None or r.marker.evaluate({"extra": "course"})]
+    wanted = [r for r in requirements if r.marker is None or r.marker.evaluate({"extra": "course"})]
     bad = [finding for finding in map(_package, wanted) if finding.mend]
     return bad or [Finding("packages", f"all {len(wanted)} are there, in versions that fit")]
 

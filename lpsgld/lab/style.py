@@ -7,14 +7,13 @@ apart; the dashes tell curves apart without any colour. What is drawn lives in `
 
 from __future__ import annotations
 
-import functools
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -51,9 +50,6 @@ _ROLES: dict[str, tuple[str, str, str, tuple[float, ...] | None, float]] = {
 _lock = threading.RLock()  # matplotlib's settings are global, and a front end may move sliders in another thread
 _theme: ContextVar[Theme] = ContextVar("theme", default="light")
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 
 def sheet(theme: Theme) -> dict[str, Any]:
     """The matplotlib settings of a theme: those of `lab.mplstyle`, a slide's size, and the theme's colours."""
@@ -77,15 +73,7 @@ def use(theme: Theme | None = None) -> Iterator[None]:
         _theme.reset(token)
 
 
-def styled(function: Callable[P, R]) -> Callable[P, R]:
-    """The same function, drawing in the lab's style whoever calls it."""
-
-    @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with use():
-            return function(*args, **kwargs)
-
-    return wrapper
+styled = use()  # a decorator: the function draws in the lab's style, whoever calls it
 
 
 def paper() -> str:

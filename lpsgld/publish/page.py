@@ -52,7 +52,7 @@ def make_page(notebook: Notebook, content: nbformat.NotebookNode, pages: Contain
     not TeX, a picture without an alternative text, or a picture that is not there.
     """
     with about(f"notebook {notebook.name}"):
-        body = prose.typeset(BeautifulSoup(_export(content, files), "html.parser"))
+        body = prose.typeset(BeautifulSoup(_export(content), "html.parser"))
         for picture in body.find_all("img"):
             _keep_picture(picture, notebook.path.parent, files)
         for link in body.find_all("a", href=True):
@@ -90,15 +90,10 @@ class Files:
 
     def show(self, figure: Figure) -> Markup:
         """HTML of a saved figure in both themes."""
+        image = Markup('<img class="{}" loading="{}" width="1920" height="1080" src="{}" alt="{}">')
         light, dark = (self.add(path.read_bytes(), name=path.stem) for path in figure.picture)
-        return _image(light, figure.alt, "light") + _image(dark, figure.alt, "dark")
-
-    def show_output(self, output: nbformat.NotebookNode) -> Markup:
-        """HTML for the PNG of a cell's output: that of a saved figure, or one on a card that stays light."""
-        png = base64.b64decode(output.data["image/png"])
-        if figure := self.gallery.showing(png):
-            return self.show(figure)
-        return _image(self.add(png), output.metadata.get("image/png", {}).get("alt", ""), "card")
+        shown = image.format("light", "eager", light, figure.alt)  # paper, too, needs this one
+        return shown + image.format("dark", "lazy", dark, figure.alt)
 
 
 def render(template: str, **values: Any) -> str:
@@ -108,14 +103,14 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def _export(content: nbformat.NotebookNode, files: Files) -> str:
-    filters = {"show_picture": files.show_output}
-    exporter = HTMLExporter(extra_template_basedirs=[str(ASSETS)], template_name="notebook", filters=filters)
+def _export(content: nbformat.NotebookNode) -> str:
+    exporter = HTMLExporter(extra_template_basedirs=[str(ASSETS)], template_name="notebook")
     exporter.config.NbConvertBase.display_data_priority = list(PREFERENCE)
     return exporter.from_notebook_node(without_widgets(content))[0]
 
 
 def _keep_picture(picture: Tag, directory: Path, files: Files) -> None:
+    """Let the picture be a file of the book, or a saved figure in both themes if it is the picture of one."""
     source, alt = str(picture.get("src", "")), str(picture.get("alt", "")).strip()
     if source.startswith(("http:", "https:", "//")):  # a badge: offline, its text says as much
         picture.replace_with(alt)
@@ -128,11 +123,14 @@ def _keep_picture(picture: Tag, directory: Path, files: Files) -> None:
     if source.startswith("data:"):
         kind, _, data = source.partition(";base64,")
         try:
-            content = base64.b64decode(data, validate=True)
+            content = base64.b64decode("".join(data.split()), validate=True)
         except binascii.Error as error:
             raise BatchError(f"the picture {alt!r} is not base64: {error}") from error
-        picture["src"] = files.add(content, guess_extension(kind.removeprefix("data:")) or ".png")
-    elif not source.startswith(f"{PICTURES}/"):
+        if figure := files.gallery.showing(content):
+            picture.replace_with(BeautifulSoup(files.show(figure), "html.parser"))
+        else:
+            picture["src"] = files.add(content, guess_extension(kind.removeprefix("data:")) or ".png")
+    else:
         path = directory / source
         if not path.is_file():
             raise BatchError(f"the picture {source} is not in {directory}")
@@ -147,9 +145,3 @@ def _point_into_the_book(link: Tag, pages: Container[str]) -> None:
         link["href"] = f"{name}.html" + (f"#{fragment}" if fragment else "")
     elif address and ":" not in address:
         link.unwrap()
-
-
-def _image(source: str, alt: str, kind: str) -> Markup:
-    loading = "lazy" if kind == "dark" else "eager"  # paper needs what is shown
-    image = Markup('<img class="{}" loading="{}" width="1920" height="1080" src="{}" alt="{}">')
-    return image.format(kind, loading, source, alt)
