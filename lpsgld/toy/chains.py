@@ -22,21 +22,20 @@ def step(
     weight: AnyFormat,
     accumulator: Accumulator,
     *,
-    grad: AnyFormat = None,
     gradient_noise: float = 0.0,
-    temperature: float = 1.0,
     generator: torch.Generator | None = None,
+    **settings,
 ) -> Tensor:
     """One step of every chain: `sgld.step` with the slope ∇U(Q_W(θ)) + noise. Returns a new tensor.
 
-    θ: any shape for a target on the line, [..., 2] in the plane. temperature: T, 1 for sampling and 0 for SGD.
+    θ: any shape for a target on the line, [..., 2] in the plane. settings: temperature and grad of `sgld.step`.
     Q_W before the gradient is the full-precision accumulator's (SGLDLP-F); the other two are on the grid already.
     """
     seen = quantize(theta, weight, generator=generator) if accumulator == "full" else theta
     slope = target.gradient(seen)
     if gradient_noise:
         slope = slope + gradient_noise * torch.empty_like(slope).normal_(generator=generator)
-    return sgld.step(theta, slope, alpha, weight, accumulator, temperature=temperature, grad=grad, generator=generator)
+    return sgld.step(theta, slope, alpha, weight, accumulator, generator=generator, **settings)
 
 
 def run(
@@ -48,25 +47,21 @@ def run(
     accumulator: Accumulator,
     *,
     keep_every: int = 1,
-    grad: AnyFormat = None,
-    gradient_noise: float = 0.0,
-    temperature: float = 1.0,
     generator: torch.Generator | None = None,
+    **settings,
 ) -> Tensor:
     """The states [steps // keep_every, *start.shape] after every `keep_every`-th of `steps` steps from `start`.
 
     start: the chains' first states, of any shape; low-precision accumulators round it onto their grid first. Burn-in
-    is the caller's: drop the first rows, or start from the law itself. Raises ValueError for counts below 1.
+    is the caller's: drop the first rows, or start from the law itself. settings: as for `step`.
+    Raises ValueError for counts below 1.
     """
     if steps < 1 or keep_every < 1:
         raise ValueError(f"run(steps={steps}, keep_every={keep_every}): both must be at least 1")
     theta = start if accumulator == "full" else quantize(start, weight, generator=generator)
     kept = start.new_empty((steps // keep_every, *start.shape))
     for i in range(1, steps + 1):
-        theta = step(
-            theta, target, alpha, weight, accumulator, grad=grad, gradient_noise=gradient_noise,
-            temperature=temperature, generator=generator,
-        )  # fmt: skip
+        theta = step(theta, target, alpha, weight, accumulator, generator=generator, **settings)
         if i % keep_every == 0:
             kept[i // keep_every - 1] = theta
     return kept

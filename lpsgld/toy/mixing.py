@@ -10,9 +10,9 @@ from scipy.sparse.linalg import eigs
 def spectral_gap(matrix: np.ndarray | sparse.sparray) -> float:
     """1 - |λ₂|, where λ₂ is the second largest eigenvalue in absolute value of a transition matrix [n, n].
 
-    What a chain remembers of its start fades like (1 - gap)^k after k steps. A sparse matrix (`refined.transition`) is
-    searched near 1 only: there the answer is the distance to 1 of the closest other eigenvalue, which is the same
-    unless steps are so large that the chain swings from side to side (for a Gaussian, α/std² > 1).
+    What a chain remembers of its start fades like (1 - gap)^k after k steps. A sparse matrix (that of an accumulator in
+    full precision) is searched near 1 only: there the answer is the distance to 1 of the closest other eigenvalue, the
+    same unless steps are so large that the chain swings from side to side (for a Gaussian, α/std² > 1).
     """
     if sparse.issparse(matrix):
         start = np.random.default_rng(0).random(matrix.shape[0])  # ARPACK's own would differ from call to call
@@ -36,20 +36,18 @@ def mixing_time(matrix: np.ndarray, law: np.ndarray, distance: float = 0.25, mos
     """
     if not 0 < distance < 1:
         raise ValueError(f"mixing_time(distance={distance}): must be between 0 and 1")
+
+    def far(power: np.ndarray) -> bool:
+        return np.abs(power - law).sum(axis=1).max() / 2 > distance
+
     powers = [matrix]
-    while _worst(powers[-1], law) > distance:
+    while far(powers[-1]):
         if 2 ** len(powers) > most:
             raise ValueError(f"after {most} steps the chain is still farther than {distance} from its law")
         powers.append(powers[-1] @ powers[-1])
-    if len(powers) == 1:
-        return 1
-    steps, reached = 2 ** (len(powers) - 2), powers[-2]  # not close enough yet
-    for exponent in range(len(powers) - 3, -1, -1):
+    steps, reached = 0, np.eye(len(law))  # not close enough yet
+    for exponent in range(len(powers) - 2, -1, -1):
         further = reached @ powers[exponent]
-        if _worst(further, law) > distance:
+        if far(further):
             steps, reached = steps + 2**exponent, further
     return steps + 1
-
-
-def _worst(power: np.ndarray, law: np.ndarray) -> float:
-    return float(np.abs(power - law).sum(axis=1).max() / 2)

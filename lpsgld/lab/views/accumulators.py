@@ -15,7 +15,7 @@ from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role
 from lpsgld.toy import chains, theory
 from lpsgld.toy.distances import best_step, full_floor, of_sampler, on_grid_floor
-from lpsgld.toy.exact import Law, refined, stationary, transition
+from lpsgld.toy.exact import Law, stationary, transition
 from lpsgld.toy.mixing import relaxation_time
 from lpsgld.toy.one_step import rounding_variance
 from lpsgld.toy.targets import Gaussian, LogOdds, Mixture
@@ -267,7 +267,7 @@ def crossing_times(distance: float, fractional_bits: int) -> tuple[np.ndarray, n
 def langevin_times(distance: float) -> np.ndarray:
     """Relaxation times of full-precision SGLD at each of MIXING_ALPHAS."""
     target = Mixture((-distance, distance))
-    return np.array([relaxation_time(refined.transition(target, alpha, None)[1]) for alpha in MIXING_ALPHAS])
+    return np.array([relaxation_time(transition(target, alpha, None, "full")[1]) for alpha in MIXING_ALPHAS])
 
 
 def hot_density(target: Mixture, temperature: float) -> np.ndarray:

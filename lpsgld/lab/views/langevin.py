@@ -15,7 +15,7 @@ from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role
 from lpsgld.toy import chains, theory
-from lpsgld.toy.exact import Law, refined, stationary
+from lpsgld.toy.exact import Law, stationary, transition
 from lpsgld.toy.mixing import relaxation_time
 from lpsgld.toy.targets import Gaussian, Mixture
 from lpsgld.toy.targets.planar import Banana, CorrelatedGaussian
@@ -232,7 +232,7 @@ def mode_chains(distance: float, seed: int) -> np.ndarray:
 @cache
 def crossing_time(distance: float) -> float:
     """The exact relaxation time, in steps, of the chain on the two modes."""
-    return relaxation_time(refined.transition(Mixture((-distance, distance)), MODES_ALPHA, None)[1])
+    return relaxation_time(transition(Mixture((-distance, distance)), MODES_ALPHA, None, "full")[1])
 
 
 def build_modes(distance, seed):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy import sparse
 
 from lpsgld import formats
 from lpsgld.formats import AnyFormat, Format, FormatError
@@ -47,11 +48,10 @@ def stationary(
     Raises FormatError for formats other than fixed point; ValueError for a step size, noise or temperature that makes
     no sense, and for SGD without noise where its law has no density or depends on the start.
     """
-    require_accumulator(accumulator)
-    fmt, grad = formats.parse(fmt), formats.parse(grad)
-    _check(alpha, gradient_noise, fmt, grad, temperature, fmt_needed=accumulator != "full")
+    fmt, grad = _checked(alpha, fmt, accumulator, gradient_noise, grad, temperature)
     if accumulator == "full":
-        return refined.stationary(target, alpha, fmt, gradient_noise, grad, temperature)
+        points, _, law = refined.chain(target, alpha, fmt, gradient_noise, grad, temperature)
+        return Law(points, law)
     points, matrix = transition(target, alpha, fmt, accumulator, gradient_noise, grad, temperature)
     return Law(points, left_eigenvector(matrix, nearest(points, target.mode)))
 
@@ -64,12 +64,16 @@ def transition(
     gradient_noise: float = 0.0,
     grad: AnyFormat = None,
     temperature: float = 1.0,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The grid of fmt [n] and the matrix [n, n] whose row i is the law of one step from point i ("naive" or "vc")."""
-    fmt, grad = formats.parse(fmt), formats.parse(grad)
-    _check(alpha, gradient_noise, fmt, grad, temperature)
-    if accumulator not in ("naive", "vc"):
-        raise ValueError(f'the accumulator is {accumulator!r}, but only "naive" and "vc" chains live on a grid')
+) -> tuple[np.ndarray, np.ndarray | sparse.csr_array]:
+    """The points [n] of that law and the matrix [n, n] whose row i is the law of one step from point i.
+
+    For "full", the matrix is sparse. Arguments and errors as for `stationary`.
+    """
+    fmt, grad = _checked(alpha, fmt, accumulator, gradient_noise, grad, temperature)
+    if accumulator == "full":
+        points, rows, _ = refined.chain(target, alpha, fmt, gradient_noise, grad, temperature)
+        n, band = len(points), rows.shape[1] // 2
+        return points, sparse.dia_array((rows.T, np.arange(band, -band - 1, -1)), shape=(n, n)).T.tocsr()
     gap, codes = grid_codes(fmt)
     points = codes * gap
     outcomes = gradient_outcomes(target.gradient(points), gradient_noise, grad)
@@ -102,23 +106,20 @@ def _assemble(codes, drift, weights, step: Landing, reach: int) -> np.ndarray:
 # ---- arguments ---------------------------------------------------------------------------------------------------
 
 
-def _check(
-    alpha: float,
-    noise: float,
-    fmt: Format | None,
-    grad: Format | None,
-    temperature: float,
-    fmt_needed: bool = True,
-) -> None:
+def _checked(alpha, fmt, accumulator, noise, grad, temperature) -> tuple[Format | None, Format | None]:
+    """The two formats as objects, if all of the arguments make sense."""
+    require_accumulator(accumulator)
+    fmt, grad = formats.parse(fmt), formats.parse(grad)
     if not (alpha > 0 and math.isfinite(alpha)):
         raise ValueError(f"the step size alpha is {alpha}, but must be a finite number > 0")
     if not (noise >= 0 and math.isfinite(noise)):
         raise ValueError(f"the gradient noise is {noise}, but must be a finite standard deviation ≥ 0")
     if not (temperature >= 0 and math.isfinite(temperature)):
         raise ValueError(f"the temperature is {temperature}, but must be a finite number ≥ 0")
-    for what, given, needed in (("weight", fmt, fmt_needed), ("gradient", grad, False)):
+    for what, given, needed in (("weight", fmt, accumulator != "full"), ("gradient", grad, False)):
         if needed if given is None else given.uniform is None:
             raise FormatError(
                 f"the {what} format is {formats.name(given)}, but exact laws need a clamped fixed-point format, "
                 'such as "fixed(8,3)", whose states can be counted'
             )
+    return fmt, grad

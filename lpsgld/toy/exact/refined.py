@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import sparse
 
 from lpsgld import formats
-from lpsgld.formats import AnyFormat, Format
-from lpsgld.toy.exact.laws import Law, nearest, null_vector
+from lpsgld.formats import Format
+from lpsgld.toy.exact.laws import nearest, null_vector
 from lpsgld.toy.exact.outcomes import TAIL, Outcomes, compressed, gradient_outcomes, grid_codes
 from lpsgld.toy.one_step import phi
 from lpsgld.toy.targets import Target
@@ -22,26 +21,11 @@ _NEGLIGIBLE = 37.0  # energies above the mode: e^-37 is below float64's resoluti
 _MOST_POINTS = 400_000  # on each side, before anything of that size is allocated
 
 
-def stationary(
-    target: Target, alpha: float, fmt: AnyFormat, noise: float, grad: AnyFormat, temperature: float = 1.0
-) -> Law:
-    """The stationary law of the full-precision accumulator; probabilities are the density times the spacing."""
-    points, _, law = _chain(target, alpha, fmt, noise, grad, temperature)
-    return Law(points, law)
+def chain(target, alpha, fmt, noise, grad, temperature) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points as far as the law reaches [n], the kernel around each of them [n, 2 band + 1], and the law [n].
 
-
-def transition(
-    target: Target, alpha: float, fmt: AnyFormat, noise: float = 0.0, grad: AnyFormat = None, temperature: float = 1.0
-) -> tuple[np.ndarray, sparse.csr_array]:
-    """The refined points [n] and the sparse matrix [n, n] whose row i is the law of one step from point i."""
-    points, rows, _ = _chain(target, alpha, fmt, noise, grad, temperature)
-    n, band = len(points), rows.shape[1] // 2
-    return points, sparse.dia_array((rows.T, np.arange(band, -band - 1, -1)), shape=(n, n)).T.tocsr()
-
-
-def _chain(target, alpha, fmt, noise, grad, temperature) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points as far as the law reaches [n], the kernel around each of them [n, 2 band + 1], and the law [n]."""
-    fmt, grad = formats.parse(fmt), formats.parse(grad)
+    The law and the kernel are densities times the spacing. Arguments as of `exact.stationary`, formats as objects.
+    """
     enough = _NEGLIGIBLE
     while True:
         points, rows = _kernel(target, alpha, fmt, noise, grad, temperature, enough)

@@ -30,22 +30,29 @@ class Curvature(NamedTuple):
 
 
 class Target(Protocol):
-    """What the exact laws and the distances ask of a target."""
+    """What exact laws and distances ask of a target. x and u are numbers or arrays; x of `gradient` may be a tensor.
+
+    mode: where the density is highest. gradient: ∇U(x). density, log_density: the normalised one. cdf: P(X ≤ x).
+    quantile: the x with P(X ≤ x) = u. quantile_moments: the integrals of q and of q² from 0 to u, where q is the
+    quantile function; the Wasserstein-2 distance to a discrete law is made of them.
+    """
 
     mean: float
     std: float
     mode: float
 
     def gradient(self, x): ...
-    def density(self, x): ...
     def log_density(self, x): ...
     def cdf(self, x): ...
     def quantile(self, u): ...
     def quantile_moments(self, u): ...
 
+    def density(self, x):
+        return np.exp(self.log_density(x))
+
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Target):
     """N(mean, std²), whose energy is U(x) = (x - mean)²/(2 std²). Raises ValueError unless std > 0."""
 
     mean: float = 0.0
@@ -64,32 +71,20 @@ class Gaussian:
         return Curvature(self.std**-2, self.std**-2, 0.0)
 
     def gradient(self, x):
-        """∇U(x) = (x - mean)/std², for a number, an array or a tensor."""
         return (x - self.mean) / self.std**2
 
-    def density(self, x):
-        """The normalised density at x (array)."""
-        return np.exp(self.log_density(x))
-
     def log_density(self, x):
-        """The logarithm of the normalised density at x (array)."""
         z = (np.asarray(x) - self.mean) / self.std
         return -0.5 * z * z - math.log(self.std * math.sqrt(2 * math.pi))
 
     def cdf(self, x):
-        """P(X ≤ x) (array)."""
         return ndtr((np.asarray(x) - self.mean) / self.std)
 
     def quantile(self, u):
-        """The x with P(X ≤ x) = u (array in [0, 1])."""
         return self.mean + self.std * ndtri(u)
 
     def quantile_moments(self, u) -> tuple[np.ndarray, np.ndarray]:
-        """The integrals of q and of q² from 0 to u, where q is the quantile function (array u in [0, 1]).
-
-        They are what the Wasserstein-2 distance to a discrete law is made of. With z = Φ⁻¹(u) and for N(0, 1) they are
-        -φ(z) and u - zφ(z).
-        """
+        """For N(0, 1), with z = Φ⁻¹(u), they are -φ(z) and u - zφ(z)."""
         u = np.asarray(u, dtype=float)
         z = ndtri(u)
         phi = np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
@@ -106,7 +101,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _NODES, _WEIGHTS = (_NODES + 1) / 2, _WEIGHTS / 2  # on [0, 1]
 
 
-class Quadrature:
+class Quadrature(Target):
     """A density known through its energy only: everything else by Gauss-Legendre quadrature, 8 nodes a cell.
 
     A subclass gives `energy(x)` (array), `gradient(x)` and `_edges()`: equally spaced cell edges that reach to where
@@ -143,27 +138,21 @@ class Quadrature:
 
     @cached_property
     def mode(self) -> float:
-        """Where the density is highest, to the width of a cell."""
+        """To the width of a cell."""
         edges = self._table[0]
         return float(edges[np.argmin(self.energy(edges))])
 
-    def density(self, x):
-        """The normalised density at x (array)."""
-        return np.exp(self.log_density(x))
-
     def log_density(self, x):
-        """The logarithm of the normalised density at x (array)."""
         return -self.energy(np.asarray(x, dtype=float)) - self._table[1]
 
     def cdf(self, x):
-        """P(X ≤ x) (array)."""
         edges, _, moments = self._table
         x = np.clip(np.asarray(x, dtype=float), edges[0], edges[-1])
         cell = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(edges) - 2)
         return np.clip(moments[0, cell] + self._partial(edges[cell], x, 0), 0.0, 1.0)
 
     def quantile(self, u):
-        """The x with P(X ≤ x) = u (array in [0, 1]); 0 and 1 give the ends of the table."""
+        """0 and 1 give the ends of the table."""
         edges, _, moments = self._table
         u = np.asarray(u, dtype=float)
         cell = np.clip(np.searchsorted(moments[0], u, side="right") - 1, 0, len(edges) - 2)
@@ -175,7 +164,6 @@ class Quadrature:
         return x
 
     def quantile_moments(self, u) -> tuple[np.ndarray, np.ndarray]:
-        """The integrals of q and of q² from 0 to u, where q is the quantile function (array u in [0, 1])."""
         edges, _, moments = self._table
         x = self.quantile(u)
         cell = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(edges) - 2)
