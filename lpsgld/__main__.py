@@ -8,13 +8,12 @@ function that runs it and returns the exit status. Those of notebooks import the
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from lpsgld.bnn import cli
-from lpsgld.files import FileError
+from lpsgld.text import Mistake
 
 FAILURE, MISTAKE, INTERRUPTED = 1, 2, 130
 
@@ -24,19 +23,6 @@ class Command(NamedTuple):
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     function: Callable[[argparse.Namespace], int]
-
-
-class Mistake(Exception):
-    """Something that the user can mend: shown as one line, without a traceback."""
-
-
-@contextmanager
-def mendable(*errors: type[Exception]) -> Iterator[None]:
-    """Turn `errors` raised inside into a Mistake."""
-    try:
-        yield
-    except errors as error:
-        raise Mistake(str(error)) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,12 +69,11 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from lpsgld.batch import BatchError, notebook, plan
+    from lpsgld.batch import notebook, plan
 
-    with mendable(BatchError):
-        directory = notebook.find_directory()
-        overrides = plan.parse_settings(options.settings, directory)
-        return _execute(directory, options.notebooks, options.profile, overrides, options.out)
+    directory = notebook.find_directory()
+    overrides = plan.parse_settings(options.settings, directory)
+    return _execute(directory, options.notebooks, options.profile, overrides, options.out)
 
 
 def _execute(
@@ -113,13 +98,12 @@ def _add_list_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from lpsgld.batch import BatchError, notebook
+    from lpsgld.batch import notebook
     from lpsgld.batch.report import describe
 
-    with mendable(BatchError):
-        directory = notebook.find_directory()
-        chosen = [notebook.resolve(text, directory) for text in options.notebooks] or notebook.names(directory)
-        print("\n\n".join(describe(notebook.read(directory / f"{name}.ipynb")) for name in chosen))
+    directory = notebook.find_directory()
+    chosen = [notebook.resolve(text, directory) for text in options.notebooks] or notebook.names(directory)
+    print("\n\n".join(describe(notebook.read(directory / f"{name}.ipynb")) for name in chosen))
     return 0
 
 
@@ -130,16 +114,14 @@ def _add_figures_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _figures(options: argparse.Namespace) -> int:
     """Run the notebooks that draw the figures, at the sizes meant for slides, or list them."""
-    from lpsgld.batch import BatchError, notebook
+    from lpsgld.batch import notebook
     from lpsgld.publish import catalogue
 
-    with mendable(BatchError):
-        directory = notebook.find_directory()
-        chosen = catalogue.choose(options.figures, catalogue.catalogue(directory))
-        if not options.list:
-            return _execute(directory, sorted(set(chosen.values())), "laptop")
-    with mendable(ValueError):  # a manifest that is not ours
-        print(catalogue.describe(chosen, directory.parent / "figures"))
+    directory = notebook.find_directory()
+    chosen = catalogue.choose(options.figures, catalogue.catalogue(directory))
+    if not options.list:
+        return _execute(directory, sorted(set(chosen.values())), "laptop")
+    print(catalogue.describe(chosen, directory.parent / "figures"))
     return 0
 
 
@@ -154,17 +136,16 @@ def _add_book_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _book(options: argparse.Namespace) -> int:
     from lpsgld import publish
-    from lpsgld.batch import BatchError, notebook, run_directory
+    from lpsgld.batch import notebook, run_directory
     from lpsgld.batch.report import shortened
 
-    with mendable(BatchError):
-        directory = notebook.find_directory()
-        names = sorted({notebook.resolve(text, directory) for text in options.notebooks}) or notebook.names(directory)
-        run = run_directory(directory, "laptop", options.run_folder)
-        if options.run and (lacking := list(publish.obstacles(names, run, directory))):
-            if status := _execute(directory, lacking, "laptop", out=run):
-                return status
-        index = publish.build_book(names, run, options.out.resolve(), directory)
+    directory = notebook.find_directory()
+    names = sorted({notebook.resolve(text, directory) for text in options.notebooks}) or notebook.names(directory)
+    run = run_directory(directory, "laptop", options.run_folder)
+    if options.run and (lacking := list(publish.obstacles(names, run, directory))):
+        if status := _execute(directory, lacking, "laptop", out=run):
+            return status
+    index = publish.build_book(names, run, options.out.resolve(), directory)
     print(f"the book is made: open {shortened(index)} with a web browser")
     return 0
 
@@ -177,23 +158,14 @@ def _add_slides_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _slides(options: argparse.Namespace) -> int:
     from lpsgld import publish
-    from lpsgld.batch import BatchError, notebook
+    from lpsgld.batch import notebook
     from lpsgld.batch.report import shortened
 
-    with mendable(BatchError, FileError):
-        directory = notebook.find_directory()
-        figures = options.figures or directory.parent / "figures"
-        deck = publish.build_deck(options.source or directory / "slides.md", figures, options.out.resolve())
+    directory = notebook.find_directory()
+    figures = options.figures or directory.parent / "figures"
+    deck = publish.build_deck(options.source or directory / "slides.md", figures, options.out.resolve())
     print(f"the slides are made: open {shortened(deck)} with a web browser, and press h for the keys")
     return 0
-
-
-def _of_networks(function: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    def command(options: argparse.Namespace) -> int:
-        with mendable(*cli.ERRORS):
-            return function(options)
-
-    return command
 
 
 COMMANDS = (
@@ -202,15 +174,15 @@ COMMANDS = (
     Command("figures", "draw figures for slides again, by running their notebooks", _add_figures_arguments, _figures),
     Command("book", "print executed notebooks as an HTML book", _add_book_arguments, _book),
     Command("slides", "make the deck of slides, one HTML file", _add_slides_arguments, _slides),
-    Command("train", "train a recipe and keep samples", cli.add_train_arguments, _of_networks(cli.train_command)),
-    Command("evaluate", "score a run's ensemble", cli.add_evaluate_arguments, _of_networks(cli.evaluate_command)),
+    Command("train", "train a recipe and keep samples", cli.add_train_arguments, cli.train_command),
+    Command("evaluate", "score a run's ensemble", cli.add_evaluate_arguments, cli.evaluate_command),
     Command(
         "reproduce",
         "train and record the paper's table",
         cli.add_reproduce_arguments,
-        _of_networks(cli.reproduce_command),
+        cli.reproduce_command,
     ),
-    Command("recipes", "show the recipes", cli.add_recipes_arguments, _of_networks(cli.recipes_command)),
+    Command("recipes", "show the recipes", cli.add_recipes_arguments, cli.recipes_command),
 )
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ import errno
 import os
 from pathlib import Path
 
+from lpsgld.text import Mistake
 
-class FileError(OSError):
+
+class FileError(Mistake, OSError):
     """A file that cannot be written; the message names the folder, and what to do."""
 
 

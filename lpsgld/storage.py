@@ -27,13 +27,14 @@ from lpsgld import formats
 from lpsgld.files import write_atomically
 from lpsgld.formats import AnyFormat, Format, FormatError
 from lpsgld.formats.base import integer_type
+from lpsgld.text import Mistake
 
 _MARK = "lpsgld"  # metadata key that tells our files from foreign ones
 _VERSION = 2
 _WHOLE = (8, 16, 32)  # bits of codes that are stored as integers; others share bytes
 
 
-class StorageError(RuntimeError):
+class StorageError(Mistake, RuntimeError):
     """A file that cannot be read, or a tensor that its format cannot hold."""
 
 

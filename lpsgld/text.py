@@ -16,6 +16,10 @@ _IN_WORDS = {"int": "a whole number", "float": "a number", "bool": "True or Fals
 _WORDS = {"true": "True", "false": "False", "none": "None", "null": "None"}
 
 
+class Mistake(Exception):
+    """Something that whoever gave it can mend: the command line shows it as one line, without a traceback."""
+
+
 # ---- names ---------------------------------------------------------------------------------------------------------
 
 

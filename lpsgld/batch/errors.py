@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lpsgld.text import Mistake
 
-class BatchError(ValueError):
+
+class BatchError(Mistake, ValueError):
     """A request that cannot be run as given; the message says what to mend. Raised before anything runs."""
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 
-from lpsgld.lab.figures.saving import read_manifest
+from lpsgld.lab.figures.saving import ManifestError, read_manifest
 
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 
@@ -49,7 +49,7 @@ def count_figures(directory: Path, notebook: str, since: float) -> int:
     """
     try:
         rows = [row for row in read_manifest(directory).values() if row["notebook"] == notebook]
-    except ValueError:
+    except ManifestError:
         return 0
     files = [[directory / name for name in row["files"]] for row in rows]
     return sum(all(file.exists() and file.stat().st_mtime >= since for file in figure) for figure in files)

@@ -1,7 +1,6 @@
 """The command line of the neural half: `lpsgld train`, `evaluate`, `reproduce`, `recipes`.
 
-Each command is a pair of functions, one that adds its arguments and one that runs it. What a user can mend is raised
-as one of ERRORS; the caller turns those into one line.
+Each command is a pair of functions, one that adds its arguments and one that runs it.
 """
 
 from __future__ import annotations
@@ -12,20 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from lpsgld.bnn.data import datasets
-from lpsgld.bnn.data.arrays import DatasetError
-from lpsgld.bnn.devices import DeviceError
 from lpsgld.bnn.judging import ensemble, records
 from lpsgld.bnn.studies import reproduce
 from lpsgld.bnn.training import loop, recipes, runs, torchrun
-from lpsgld.bnn.training.compiling import CompileError
-from lpsgld.bnn.training.loop import TrainingDiverged
 from lpsgld.bnn.training.recipes import Recipe, RecipeError
-from lpsgld.bnn.training.runs import RunError
-from lpsgld.files import FileError
-from lpsgld.storage import StorageError
 from lpsgld.text import columns
-
-ERRORS = (RecipeError, DatasetError, DeviceError, CompileError, RunError, FileError, StorageError, TrainingDiverged)
 
 _DATASETS = f"{', '.join(datasets.NAMES)}, or {datasets.FOLDER}PATH (images in train/<class>/ and test/<class>/)"
 

@@ -11,8 +11,10 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
+from lpsgld.text import Mistake
 
-class DeviceError(ValueError):
+
+class DeviceError(Mistake, ValueError):
     """A device that does not exist, or not here."""
 
 

@@ -40,11 +40,7 @@ class Gallery:
     def __init__(self, *folders: Path) -> None:
         self.figures: dict[str, Figure] = {}
         for folder in folders:
-            try:
-                rows = read_manifest(folder)
-            except ValueError as error:
-                raise BatchError(str(error)) from error
-            for identifier, row in rows.items():
+            for identifier, row in read_manifest(folder).items():
                 names = row.get("frames", [f"{identifier}.png"])
                 frames = tuple(_picture(folder / name) for name in names)
                 self.figures[identifier] = Figure(row["title"], row["caption"], row["alt"], frames)

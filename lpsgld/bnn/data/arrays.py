@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lpsgld.text import Mistake
 
-class DatasetError(RuntimeError):
+
+class DatasetError(Mistake, RuntimeError):
     """A dataset that is unknown, missing, unreachable or malformed."""
 
 

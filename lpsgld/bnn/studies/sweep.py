@@ -31,7 +31,7 @@ from lpsgld.bnn.training import runs
 from lpsgld.files import write_atomically
 from lpsgld.samplers.accumulators import Accumulator
 from lpsgld.samplers.sgld import SGLD
-from lpsgld.text import check_fields, one_of
+from lpsgld.text import Mistake, check_fields, one_of
 
 SAMPLERS = ("sgd", "sgld")
 ACCUMULATORS = get_args(Accumulator)
@@ -41,7 +41,7 @@ BIN = 1 / 16  # width of the bins of the weights' histograms
 _CENTRES = (np.arange(129) - 64) * BIN  # of the bins: -4, ..., 4
 
 
-class SweepError(ValueError):
+class SweepError(Mistake, ValueError):
     """Settings that make no sense, or a file that holds no sweep."""
 
 

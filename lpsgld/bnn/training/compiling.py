@@ -32,13 +32,14 @@ import torch
 
 from lpsgld import formats
 from lpsgld.bnn.training.recipes import Recipe
+from lpsgld.text import Mistake
 
 Choice = Literal["auto"] | bool
 
 _TF32_BITS = 11  # significant bits of an operand
 
 
-class CompileError(RuntimeError):
+class CompileError(Mistake, RuntimeError):
     """A compiled step was asked for, but the compiler does not work here."""
 
 
@@ -95,15 +96,10 @@ def tf32(choice: Choice, recipe: Recipe, device: torch.device) -> Decision:
         return Decision(False, "full float32 products: TF32 is CUDA's")
     if choice != "auto":
         return Decision(choice, f"{'TF32' if choice else 'full float32'} products, as asked")
-    if all(significant_bits(f) <= _TF32_BITS for f in (recipe.weight, recipe.activation, recipe.error)):
+    operands = map(formats.parse, (recipe.weight, recipe.activation, recipe.error))
+    if all(fmt is not None and fmt.significant_bits <= _TF32_BITS for fmt in operands):
         return Decision(True, "TF32 products, exact for 8-bit operands")
     return Decision(False, "full float32 products: weights, activations or errors have too many bits for TF32")
-
-
-def significant_bits(fmt: formats.AnyFormat) -> int:
-    """The bits that hold every code of a format, its sign and its power of two aside; 24 in full precision."""
-    fmt = formats.parse(fmt)
-    return 24 if fmt is None else fmt.significant_bits
 
 
 @contextmanager

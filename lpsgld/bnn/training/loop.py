@@ -29,11 +29,12 @@ from lpsgld.bnn.training.runs import Run, RunError
 from lpsgld.bnn.training.stepping import Stepper
 from lpsgld.samplers.optimizer import NonFiniteGradient
 from lpsgld.storage import load_tensors, save_sample, save_tensors
+from lpsgld.text import Mistake
 
 _REFRESH = 0.5  # seconds between two readings of the running loss
 
 
-class TrainingDiverged(FloatingPointError):
+class TrainingDiverged(Mistake, FloatingPointError):
     """A gradient or the loss became NaN or infinite. What was saved before that epoch is untouched."""
 
 

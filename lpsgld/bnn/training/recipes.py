@@ -24,10 +24,10 @@ from lpsgld.bnn.network import models
 from lpsgld.bnn.training import schedules
 from lpsgld.bnn.training.schedules import Schedule
 from lpsgld.samplers.accumulators import Accumulator
-from lpsgld.text import check_fields, from_text, one_of, typed
+from lpsgld.text import Mistake, check_fields, from_text, one_of, typed
 
 
-class RecipeError(ValueError):
+class RecipeError(Mistake, ValueError):
     """A recipe that makes no sense, or a field or recipe that does not exist."""
 
 

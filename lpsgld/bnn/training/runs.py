@@ -23,9 +23,10 @@ import filelock
 from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.training.recipes import Recipe
 from lpsgld.files import FileError, write_atomically
+from lpsgld.text import Mistake
 
 
-class RunError(RuntimeError):
+class RunError(Mistake, RuntimeError):
     """A run folder that is missing, damaged, in use, or of another recipe."""
 
 

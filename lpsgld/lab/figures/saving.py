@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from lpsgld.files import write_atomically
 from lpsgld.lab import output, session, style
 from lpsgld.lab.figures import frames
+from lpsgld.text import Mistake
 
 LICENCE = "CC BY 4.0, https://creativecommons.org/licenses/by/4.0/"
 PACKAGES = ("lpsgld", "matplotlib", "numpy", "torch")
@@ -51,6 +52,10 @@ class Slide:
         drawn = style.styled(draw)
         drawn.slide = self
         return drawn
+
+
+class ManifestError(Mistake, ValueError):
+    """A manifest of figures that is not ours."""
 
 
 def save_figure(
@@ -112,7 +117,7 @@ def save_figure(
 
 
 def read_manifest(folder: Path) -> Rows:
-    """The manifest's rows by identifier, sorted; empty if there is none. Raises ValueError if it is not ours."""
+    """The manifest's rows by identifier, sorted; empty if there is none. Raises ManifestError if it is not ours."""
     path = folder / "manifest.json"
     if not path.exists():
         return {}
@@ -120,7 +125,7 @@ def read_manifest(folder: Path) -> Rows:
         figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
         return dict(sorted(figures.items()))
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a manifest of figures ({error!r}): restore it, or delete it") from error
+        raise ManifestError(f"{path} is not a manifest of figures ({error!r}): restore it, or delete it") from error
 
 
 def _files(draw: Callable[[], Figure], identifier: str, title: str, alt: str) -> dict[str, bytes]:

@@ -186,9 +186,9 @@ def test_tf32_leaves_the_operands_of_few_bits_alone(name):
     fmt = formats.parse(name)
     x = torch.randn(20, 10_000) * 2.0 ** torch.arange(-10, 10)[:, None]
     on_grid = quantize(x, fmt)
-    assert compiling.significant_bits(fmt) <= 11
+    assert fmt.significant_bits <= 11
     assert torch.equal(to_tf32(on_grid), on_grid)
-    if compiling.significant_bits(fmt) <= 8:
+    if fmt.significant_bits <= 8:
         assert torch.equal(on_grid.bfloat16().float(), on_grid)
 
 
@@ -197,7 +197,7 @@ def test_tf32_rounds_everything_else():
     assert (to_tf32(x) != x).float().mean() > 0.99
     assert ((to_tf32(x) - x).abs() <= 2.0**-11 * x.abs()).all()
     wide = quantize(x, formats.parse("block(14,-1)"))
-    assert compiling.significant_bits(formats.parse("block(14,-1)")) == 13 and not torch.equal(to_tf32(wide), wide)
+    assert formats.parse("block(14,-1)").significant_bits == 13 and not torch.equal(to_tf32(wide), wide)
 
 
 @pytest.mark.parametrize("all_inputs", [False, True])
