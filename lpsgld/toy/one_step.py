@@ -77,7 +77,7 @@ class Landing(NamedTuple):
         """t + std·ξ, rounded with the B-spline of this degree."""
         return cls(partial(truncated_power, degree, s=std), degree, std)
 
-    def probabilities(self, mean: float, codes: np.ndarray) -> np.ndarray:
+    def probabilities(self, mean, codes: np.ndarray) -> np.ndarray:
         """P(step = code) from this mean, for each of the codes."""
         n, d = self.order + 1, mean - codes + min(self.order, 1)
         return sum((-1) ** i * math.comb(n, i) * self.function(d - i) for i in range(n + 1))

@@ -151,3 +151,17 @@ def test_head_room_of_a_float_format_keeps_the_gap_uniform():
 def test_two_bits_leave_no_head_room():
     with pytest.raises(FormatError, match="at least 3"):
         vc_quantize(torch.ones(3), 0.1, BlockFloatingPoint(2, 0))
+
+
+@pytest.mark.parametrize("text", ["fixed(3,1)", "fixed(8,8)", "fixed(5,2,symmetric)", "float(2,1)", "float(4,3)"])
+def test_the_values_of_a_format_are_those_that_rounding_gives(text):
+    sizes = 2.0 ** torch.linspace(-20, 18, 200_001, dtype=torch.float64)
+    rounded = quantize(torch.cat([-sizes, torch.zeros(1), sizes]), text, "nearest").unique()
+    assert torch.equal(formats.parse(text).values().double(), rounded)
+
+
+@pytest.mark.parametrize("largest", [1.5, 0.2])
+def test_the_values_of_a_block_are_those_that_rounding_gives(largest):
+    values = formats.parse("block(5,-1)").values(largest)
+    reached = values[values.abs() <= largest + (values[1] - values[0]) / 2]
+    assert torch.equal(reached, quantize(torch.linspace(-largest, largest, 10_001), "block(5,-1)", "nearest").unique())

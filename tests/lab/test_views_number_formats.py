@@ -37,20 +37,11 @@ def test_all_corners_of_the_blocks(weights):
     assert_all_corners(views.blocks(weights["conv.weight"]))
 
 
-@pytest.mark.parametrize("text", ["fixed(3,1)", "fixed(8,8)", "fixed(5,2,symmetric)", "float(2,1)", "float(4,3)"])
-def test_the_numbers_of_a_format_are_those_that_rounding_gives(text):
-    fmt = formats.parse(text)
-    assert np.array_equal(views.numbers(fmt), quantize(SWEEP.double(), fmt, "nearest").unique().numpy())
-
-
-@pytest.mark.parametrize("largest", [1.5, 0.2])
-def test_the_numbers_of_a_block_are_those_that_rounding_gives(largest):
-    fmt = formats.parse("block(5,-1)")
-    block = torch.linspace(-largest, largest, 10_001)
-    held = views.numbers(fmt, largest)
-    gap = held[1] - held[0]
-    reached = held[np.abs(held) <= largest + gap / 2]
-    assert np.array_equal(reached, quantize(block, fmt, "nearest").unique().numpy())
+def test_the_line_shows_the_numbers_that_rounding_gives():
+    _, artists = views.float_line.build(**views.float_line.parameters(exponent_bits=3, mantissa_bits=2))
+    drawn = artists["numbers"].get_xdata()
+    reached = quantize(SWEEP.double(), "float(3,2)", "nearest").unique().numpy()
+    assert np.array_equal(drawn, reached[np.abs(reached) <= views.WINDOW])
 
 
 @pytest.mark.parametrize("text", ["fixed(8,3)", "fixed(4,6)", "float(4,3)", "float(3,1)"])

@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from lpsgld import formats
-from lpsgld.formats import Format, Grid
+from lpsgld.formats import AnyFormat, Format, Grid
 from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role
@@ -23,11 +23,6 @@ _SIZES = 2.0 ** np.linspace(-16, 12, 2000)
 
 
 # ---- the numbers of a format -----------------------------------------------------------------------------------------
-
-
-def numbers(fmt: Format, largest: float = 1.0) -> np.ndarray:
-    """Every number that the format holds, sorted, float64. `largest`: the largest size in the block, block formats."""
-    return fmt.values(largest).double().numpy()
 
 
 def worst_error(fmt: Format, sizes: np.ndarray, largest: float = 1.0) -> np.ndarray:
@@ -83,7 +78,7 @@ def _cover(band, left: float, right: float) -> None:
 
 def update_line(artists, format_of, **setting):
     fmt, largest = format_of(**setting)
-    held = numbers(fmt, largest)
+    held = fmt.values(largest).double().numpy()
     inside = held[np.abs(held) <= WINDOW]
     artists["numbers"].set_data(inside, np.zeros_like(inside))
     _cover(artists["below"], -2 * WINDOW, max(held[0], -2 * WINDOW))
@@ -180,7 +175,7 @@ class Fate(NamedTuple):
     rms: float
 
 
-def fate(weights: Mapping[str, Tensor], fmt: Format) -> Fate:
+def fate(weights: Mapping[str, Tensor], fmt: AnyFormat) -> Fate:
     """What rounding to nearest does to a network's tensors, each of them quantized by itself."""
     dead = clipped = squares = count = 0.0
     for w in weights.values():

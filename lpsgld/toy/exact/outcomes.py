@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lpsgld.formats import Format
-from lpsgld.toy.one_step import phi, truncated_power
+from lpsgld.toy.one_step import Landing, phi
 
 TAIL = 8.5  # standard deviations: a Gaussian has 2e-17 beyond, below float64's resolution
 _NODES = 6  # of the quadrature over rounded gradients
@@ -36,11 +36,9 @@ def gradient_outcomes(slopes: np.ndarray, noise: float, grad: Format | None) -> 
     t = slopes / gap
     s = noise / gap
     reach = math.ceil(TAIL * s) + 1
-    ends = np.floor(t)[:, None] + np.arange(-reach - 1, reach + 3)
-    above = -np.diff(truncated_power(1, t[:, None] - ends, s), axis=1)  # P(Q_G ≥ end), of all ends but the first
-    above[:, 0], above[:, -1] = 1.0, 0.0
-    weights = np.maximum(-np.diff(above, axis=1), 0.0)
-    return Outcomes(np.clip(ends[:, 1:-1], codes[0], codes[-1]) * gap, weights, 0.0)
+    ends = np.floor(t)[:, None] + np.arange(-reach, reach + 2)
+    weights = np.maximum(Landing.of(1, s).probabilities(t[:, None], ends), 0.0)
+    return Outcomes(np.clip(ends, codes[0], codes[-1]) * gap, weights / weights.sum(axis=1, keepdims=True), 0.0)
 
 
 def spread_gaussian(outcomes: Outcomes, nodes: int = 1601) -> Outcomes:
