@@ -1,4 +1,4 @@
-"""Text that people type and read: names and values as they are given, tables as they are shown.
+"""Text that people type and read: names and values as they are given, tables and JSON as they are shown.
 
 What is given wrongly is told by the caller's own kind of error, passed as `error`.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -90,7 +91,7 @@ def _in_words(annotation: str) -> str:
     return f"a list, each element of it {_IN_WORDS[item]}" if item else _IN_WORDS[annotation]
 
 
-# ---- tables --------------------------------------------------------------------------------------------------------
+# ---- tables and JSON -------------------------------------------------------------------------------------------------
 
 
 def columns(rows: Iterable[Sequence[str]], header: Sequence[str] = (), right_from: int = 99) -> list[str]:
@@ -110,3 +111,20 @@ def markdown(rows: Iterable[Sequence[str]], header: Sequence[str], right_from: i
     cells = [[cell.replace("|", "&#124;") for cell in row] for row in (header, *rows)]
     lines = [f"| {' | '.join(row)} |" for row in cells]
     return "\n".join([lines[0], f"|{'|'.join(under)}|", *lines[1:]])
+
+
+def json_by_rows(value: Any, depth: int = 0) -> str:
+    """JSON with a line for each field or row, so that two files can be compared by eye and by `diff`."""
+    if not isinstance(value, dict | list) or not _nested(value):
+        return json.dumps(value, ensure_ascii=False)
+    pad = "\n" + " " * (depth + 1)
+    if isinstance(value, dict):
+        rows = [f"{json.dumps(name)}: {json_by_rows(part, depth + 1)}" for name, part in value.items()]
+    else:
+        rows = [json_by_rows(part, depth + 1) for part in value]
+    ends = "{}" if isinstance(value, dict) else "[]"
+    return ends[0] + pad + f",{pad}".join(rows) + "\n" + " " * depth + ends[1] + ("\n" if depth == 0 else "")
+
+
+def _nested(value: dict | list) -> bool:
+    return any(isinstance(part, dict | list) for part in (value.values() if isinstance(value, dict) else value))

@@ -2,15 +2,17 @@
 
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import psutil
 
 SAMPLING_SECONDS = 0.2
 KILL_SECONDS = 10.0
 MIB = 2**20
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class _Tree:
         deadline = time.monotonic() + KILL_SECONDS
         while (living := self._living()) and time.monotonic() < deadline:
             for process in living:
-                _kill(process)
+                _ask(process.kill, None)
             time.sleep(0.01)
 
     def _living(self) -> list[psutil.Process]:
@@ -77,29 +79,21 @@ class _Tree:
         return [process for process in (self.root, *self.descendants) if _alive(process)]
 
 
-def _alive(process: psutil.Process) -> bool:
+def _ask(question: Callable[[], T], gone: T) -> T:
+    """The answer of a process, or `gone` if it has ended meanwhile."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return question()
     except psutil.NoSuchProcess:
-        return False
+        return gone
+
+
+def _alive(process: psutil.Process) -> bool:
+    return _ask(lambda: process.is_running() and process.status() != psutil.STATUS_ZOMBIE, False)
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return process.children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
+    return _ask(lambda: process.children(recursive=True), [])
 
 
 def _resident_bytes(process: psutil.Process) -> int:
-    try:
-        return process.memory_info().rss
-    except psutil.NoSuchProcess:
-        return 0
-
-
-def _kill(process: psutil.Process) -> None:
-    try:
-        process.kill()
-    except psutil.NoSuchProcess:
-        return
+    return _ask(lambda: process.memory_info().rss, 0)

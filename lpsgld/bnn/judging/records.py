@@ -27,6 +27,7 @@ from lpsgld.bnn.training.runs import Run
 from lpsgld.files import write_atomically
 from lpsgld.metrics import Reliability
 from lpsgld.storage import StorageError
+from lpsgld.text import json_by_rows
 
 WHO = ("ensemble", "last_sample")
 
@@ -134,7 +135,7 @@ def make(
 def write(path: str | Path, record: Record) -> None:
     """Write a record, all or nothing. Raises FileError if the file cannot be written."""
     body = {"kind": _KIND, "version": _VERSION} | _plain(record)
-    write_atomically(path, _text(body | {"sha256": _digest(body)}))
+    write_atomically(path, json_by_rows(body | {"sha256": _digest(body)}))
 
 
 def read(path: str | Path) -> Record:
@@ -214,23 +215,6 @@ def _plain(record: Record) -> dict[str, Any]:
     return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)} | {
         "recipe": record.recipe.to_dict()
     }
-
-
-def _text(value: Any, depth: int = 0) -> str:
-    """JSON with a line for each field or row, so that two records can be compared by eye and by `diff`."""
-    if not isinstance(value, dict | list) or not _nested(value):
-        return json.dumps(value, ensure_ascii=False)
-    pad = "\n" + " " * (depth + 1)
-    if isinstance(value, dict):
-        rows = [f"{json.dumps(name)}: {_text(part, depth + 1)}" for name, part in value.items()]
-    else:
-        rows = [_text(part, depth + 1) for part in value]
-    ends = "{}" if isinstance(value, dict) else "[]"
-    return ends[0] + pad + f",{pad}".join(rows) + "\n" + " " * depth + ends[1] + ("\n" if depth == 0 else "")
-
-
-def _nested(value: dict | list) -> bool:
-    return any(isinstance(part, dict | list) for part in (value.values() if isinstance(value, dict) else value))
 
 
 def _digest(body: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ from lpsgld.bnn.training import runs
 from lpsgld.files import write_atomically
 from lpsgld.samplers.accumulators import Accumulator
 from lpsgld.samplers.sgld import SGLD
-from lpsgld.text import Mistake, check_fields, one_of
+from lpsgld.text import Mistake, check_fields, json_by_rows, one_of
 
 SAMPLERS = ("sgd", "sgld")
 ACCUMULATORS = get_args(Accumulator)
@@ -203,12 +203,8 @@ class Sweep:
         return np.array(self.rows[str(point)][score][str(count or self.settings.usual_count(point.sampler))])
 
     def write(self, path: Path) -> None:
-        """One JSON file, with one line a point."""
-        head = {name: getattr(self, name) for name in ("dataset", "provenance")}
-        head = {"settings": dataclasses.asdict(self.settings)} | head
-        lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in head.items()]
-        rows = ",\n".join(f"{json.dumps(name)}: {json.dumps(row)}" for name, row in self.rows.items())
-        write_atomically(path, ("{" + ",\n".join([*lines, f'"rows": {{\n{rows}\n}}']) + "}\n"))
+        """One JSON file, with a line for each list of numbers."""
+        write_atomically(path, json_by_rows(dataclasses.asdict(self)))
 
     @classmethod
     def read(cls, path: Path) -> Sweep:
