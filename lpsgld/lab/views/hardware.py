@@ -16,7 +16,7 @@ from lpsgld.bnn.studies.gradients import Averaged, Collected, branch_shares
 from lpsgld.lab.figures.frames import reveal
 from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
-from lpsgld.lab.style import color, new_figure, role
+from lpsgld.lab.style import color, new_figure, paper, role
 from lpsgld.rounding import quantize
 from lpsgld.toy import chains as toy
 from lpsgld.toy.exact import Law, floating
@@ -111,7 +111,7 @@ def ranges(names: tuple[str, ...] = ("bfloat16", "float16", "e5m2", "e4m3", "e3m
         ax.barh(row, fmt.lowest - held[0], 0.5, held[0], color=color(look), alpha=0.4, hatch="//")
         words = f"{fmt.bits} bits, {2**fmt.man:,} numbers an octave"
         if fmt.bits == 16 and fmt.exp == 8:
-            ax.text(0, row, words, ha="center", va="center", color="white", fontsize=15)
+            ax.text(0, row, words, ha="center", va="center", color=paper(), fontsize=15)
         else:
             ax.text(held[-1] + 3, row, words, va="center", fontsize=15)
     ax.set_yticks(range(len(names)), list(reversed(names)))
@@ -219,7 +219,7 @@ outlier = View(
 
 
 LARGEST = tuple(float(x) for x in np.round(4 * 2.0 ** np.linspace(0, 1, 17), 2))
-_SWEEP = np.append(4 * 2.0 ** np.linspace(0, 1.99, 65), 7.99)
+_SWEEP = np.append(4 * 2.0 ** np.arange(0, 2, 1 / 32), [7.99, 15.99])
 _SWEEP.sort()
 _FOUR = {"mxfp4": "naive", "nvfp4": "vc"}
 
@@ -317,10 +317,10 @@ def saturation(measured: Mapping[tuple[str, int], float]) -> Figure:
         ax.plot(LENGTHS, [saturated_share(top, n) for n in LENGTHS], **role(look, label=f"{name}, exact"))
         dots = {length: share for (fmt, length), share in measured.items() if fmt == name}
         ax.plot(list(dots), list(dots.values()), "o", color=color(look), markersize=10)
-    ax.set(xscale="log", xlabel="block length", ylabel="share of the numbers", ylim=(3e-4, 0.4), yscale="log")
+    ax.set(xscale="log", xlabel="block length", ylabel="share of the numbers", ylim=(8e-5, 0.4), yscale="log")
     ax.set_xticks(LENGTHS, [str(n) for n in LENGTHS])
     ax.minorticks_off()
-    ax.set_yticks([0.001, 0.01, 0.1], ["0.1 %", "1 %", "10 %"])
+    ax.set_yticks([1e-4, 0.001, 0.01, 0.1], ["0.01 %", "0.1 %", "1 %", "10 %"])
     ax.legend(loc="lower left")
     return figure
 
@@ -347,12 +347,12 @@ def averaging(collected: Collected, averages: Mapping[tuple[str, int, str], Aver
             artists[f"{name} dots"] = ax.plot([], [], "o", color=color(look), markersize=4, alpha=0.6, label=name)[0]
         artists["clipped"] = error.axhline(1, **role("bound", label="what saturation alone costs"))
         ax.axline((0, 0), slope=1, color=color("pinned"), linewidth=1.2)
-        error.set(yscale="log", ylim=(1e-3, 4), xlabel="gradients averaged")
+        error.set(yscale="log", ylim=(4e-3, 3), xlabel="gradients averaged")
         error.set_xscale("log", base=2)
         counts = averages[fmt, batch, "nearest"].counts
         error.set_xlim(0.8, 1.25 * counts[-1])
         error.set_xticks(counts[::2], [str(n) for n in counts[::2]])
-        error.set_yticks([0.001, 0.01, 0.1, 1], ["0.1 %", "1 %", "10 %", "100 %"])
+        error.set_yticks([0.01, 0.1, 1], ["1 %", "10 %", "100 %"])
         error.minorticks_off()
         error.set_title("error of their mean", pad=12)
         error.legend(loc="upper right")
