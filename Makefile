@@ -5,11 +5,12 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 PIP    := $(PY) -m pip --disable-pip-version-check
+TESTS  := $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)  # Jupyter asks root, as in a container, to say so
 
 # A target that fails half-way must not look finished.
 .DELETE_ON_ERROR:
-.PHONY: help run smoke book slides test lab clean
+.PHONY: help run smoke book slides quick test check lab clean
 
 help:
 	@echo "make run    install, execute the notebooks at laptop size (a few minutes), say what to open next"
@@ -17,6 +18,7 @@ help:
 	@echo "make smoke  install, execute the notebooks at small sizes"
 	@echo "make book   install, execute what is not executed yet, make an HTML book of it in book/, to be read offline"
 	@echo "make slides install, make a deck of the figures in slides.html, with speaker notes"
+	@echo "make quick  install, check the code and run the tests that take no more than two seconds each"
 	@echo "make test   install, check the code and run all tests"
 	@echo "make clean  remove the environment and caches; runs/ and figures/ stay"
 
@@ -32,10 +34,15 @@ book: $(VENV)/installed
 slides: $(VENV)/installed
 	@$(PY) -m lpsgld slides
 
-test: $(VENV)/installed-test
+quick: check
+	@$(TESTS) -m "not slow"
+
+test: check
+	@$(TESTS)
+
+check: $(VENV)/installed-test
 	@$(PY) -m ruff check .
 	@$(VENV)/bin/codespell
-	@$(PY) -m pytest
 
 lab: $(VENV)/installed
 	@$(PY) -m jupyterlab --ip=127.0.0.1 $(ROOT) \

@@ -48,7 +48,7 @@ def our_optimizer(net: nn.Module, name: str, accumulator: str, compiled: bool = 
 def their_optimizer(net: nn.Module, name: str, accumulator: str) -> torch.optim.Optimizer:
     import qtorch.optim  # with qtorch.quant, compiles C++ for 20 s
 
-    rounded = theirs(formats.parse(name), "stochastic")
+    rounded = theirs(name, "stochastic")
     keep = (lambda theta: theta) if accumulator == "full" else None  # makes OptimLP keep θ beside the weights
     inner = NoisySGD(net.parameters(), **STEP)
     return qtorch.optim.OptimLP(inner, weight_quant=rounded, grad_quant=rounded, acc_quant=keep)

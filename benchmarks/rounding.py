@@ -9,12 +9,10 @@ from functools import cache, partial
 from types import ModuleType
 
 import torch
-from qtorch import BlockFloatingPoint, FixedPoint
 from torch import Tensor
 
 from benchmarks.timing import Row, interleaved
 from lpsgld import formats, quantize, vc_quantize
-from lpsgld.formats import Format
 from lpsgld.pieces import pieces
 from lpsgld.rounding import normal_like, uniform_like
 
@@ -53,14 +51,15 @@ def qtorch_quant() -> ModuleType | None:
     return qtorch.quant
 
 
-def theirs(fmt: Format, rounding: str) -> Callable[[Tensor], Tensor]:
-    """qtorch's function for that format. Only where `qtorch_quant` is there."""
-    quant = qtorch_quant()
-    if isinstance(fmt, FixedPoint):
-        return partial(quant.fixed_point_quantize, wl=fmt.wl, fl=fmt.fl, rounding=rounding)
-    if isinstance(fmt, BlockFloatingPoint):
-        return partial(quant.block_quantize, wl=fmt.wl, dim=fmt.dim, rounding=rounding)
-    return partial(quant.float_quantize, exp=fmt.exp, man=fmt.man, rounding=rounding)
+def theirs(name: str, rounding: str) -> Callable[[Tensor], Tensor]:
+    """qtorch's function for the format of that name. Only where `qtorch_quant` is there."""
+    quant, fmt = qtorch_quant(), formats.parse(name)
+    function, fields = {
+        "fixed": (quant.fixed_point_quantize, ("wl", "fl")),
+        "block": (quant.block_quantize, ("wl", "dim")),
+        "float": (quant.float_quantize, ("exp", "man")),
+    }[name.partition("(")[0]]
+    return partial(function, **{field: getattr(fmt, field) for field in fields}, rounding=rounding)
 
 
 def _quantize_row(x: Tensor, name: str, rounding: str, repetitions: int) -> Row:
@@ -71,7 +70,7 @@ def _quantize_row(x: Tensor, name: str, rounding: str, repetitions: int) -> Row:
         "copy": x.clone,
     }
     if qtorch_quant():
-        cases["theirs"] = partial(theirs(fmt, rounding), x)
+        cases["theirs"] = partial(theirs(name, rounding), x)
     best = interleaved(cases, repetitions)
     goal = GOALS.get(name, "") if rounding == "stochastic" else ""
     return Row(

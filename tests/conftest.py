@@ -13,11 +13,24 @@ import torch
 # qtorch compiles its extension with ninja, which pip puts beside this interpreter.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 torch.set_num_threads(1)  # small tensors: a second thread mostly waits for the first
+SLOW_FIXTURES = {"browser", "server", "smoke"}
 
 
 def find_chromium() -> str | None:
     """Path of the system's Chromium (or Chrome), or None."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what waits for a browser, a JupyterLab, all notebooks or all corners of a view as slow.
+
+    The longest files come first, so that two workers end together.
+    """
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())) or item.name.startswith("test_all_corners"):
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.path.parent.name not in ("browser", "notebooks"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

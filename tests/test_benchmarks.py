@@ -22,6 +22,7 @@ def command(*arguments, module="benchmarks"):
     )
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_row_for_every_comparison(qtorch_quant):
     """With qtorch's extension compiled before, by the fixture."""
     sizes = "--values 1000 --width 2 --batch 2 --repetitions 1 --threads 1 --limit 4 --device cpu".split()
@@ -40,6 +41,7 @@ def test_the_command_prints_a_row_for_every_comparison(qtorch_quant):
         assert name in names
 
 
+@pytest.mark.slow
 def test_an_unknown_section_is_refused():
     result = command("speed")
     assert result.returncode == 2 and "choose from rounding, optimizer, network, epoch" in result.stderr
@@ -60,6 +62,7 @@ def test_the_table_shows_ratios_and_leaves_out_what_there_is_not():
     assert lines[3] == "| epoch | 2 | 3000.0 |  | eager |  |  |  |  |  |  |"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["train_bfp", "train_fixed"])
 def test_the_profile_names_the_parts_of_a_step(recipe):
     result = command(

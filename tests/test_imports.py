@@ -75,6 +75,7 @@ def test_nothing_is_asked_for_in_vain():
     assert declared("course") - used == {"jupyterlab"}, "which is only run"
 
 
+@pytest.mark.slow
 def test_the_lab_does_not_import_its_views():
     absent = ("lpsgld.lab.views.variance_correction", "papermill", "matplotlib.pyplot")
     code = f"import sys, lpsgld.lab; print([name for name in {absent!r} if name in sys.modules])"
@@ -108,6 +109,7 @@ def without_the_course(code: str, folder: Path) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_the_library_alone_trains_a_network_and_stores_a_sample(tmp_path):
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in LIBRARY]
     code = f"""
@@ -140,6 +142,7 @@ print(len(state), "tensors came back")
     assert without_the_course(code, tmp_path) == "4 tensors came back\n"
 
 
+@pytest.mark.slow
 def test_a_command_that_needs_the_course_says_so_in_one_line(tmp_path):
     missing = {
         "run": "nbformat",

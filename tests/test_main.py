@@ -125,6 +125,7 @@ def test_without_a_command_the_usage_is_shown(capsys):
     assert "usage: lpsgld" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_help_is_available_from_the_module(checkout):
     command = [sys.executable, "-m", "lpsgld", "run", "--help"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -63,9 +63,10 @@ def test_pieces_change_no_bit_of_nearest_rounding(monkeypatch, x, fmt):
 
 @pytest.mark.parametrize("fmt", ALL, ids=formats.name)
 def test_pieces_keep_mean_grid_and_gradients_off(small_pieces, fmt):
+    """Means within 6 standard errors: a bias of 0.4 gaps is found. Pieces at a wrong place are off by many gaps."""
     x = LAYOUTS["channels_last"].clone().requires_grad_()
-    drawn = torch.stack([quantize(x, fmt, generator=generator(i)) for i in range(200)])
-    varied = torch.stack([vc_quantize(x, 0.01, fmt, generator(i)) for i in range(200)])
+    drawn = torch.stack([quantize(x, fmt, generator=generator(i)) for i in range(60)])
+    varied = torch.stack([vc_quantize(x, 0.01, fmt, generator(i)) for i in range(60)])
     for y, gap in ((drawn, formats.grid(fmt, x).gap), (varied, formats.grid(fmt, x, reach=0.6).gap)):
         assert not y.requires_grad and torch.equal(quantize(y[0], fmt, "nearest"), y[0])
         standard = ((y - x.detach()).mean(0) / (gap * gap / 4 + 0.01) ** 0.5).flatten() * len(y) ** 0.5

@@ -74,16 +74,6 @@ def test_the_b_spline_draw_has_the_law_of_algorithm_1(ratio):
         assert_law(counts, algorithm_1(float(mu[0]), v, gap, codes))
 
 
-def test_the_quadratic_b_spline():
-    """Cat(|r|, Δ²/4) around Q^d(x) has the quadratic B-spline's weights: 3/4 - r² and (1/2 ± r)²/2, Δ = 1."""
-    r = torch.linspace(-0.5, 0.5, 101, dtype=torch.float64)
-    sides = (r.abs() + 0.5) ** 2 / 2, (0.5 - r.abs()) ** 2 / 2
-    w = 0.25
-    up, down = (w + r * r + r.abs()) / 2, (w + r * r - r.abs()) / 2
-    assert torch.allclose(up, sides[0]) and torch.allclose(down, sides[1])
-    assert torch.allclose(1 - up - down, 0.75 - r * r)
-
-
 # ---- the promises: mean and variance ---------------------------------------------------------------------------------
 
 
@@ -103,6 +93,15 @@ def moments_hold(drawn: torch.Tensor, mu: torch.Tensor, v: torch.Tensor, gap: to
     assert (np.abs(difference) <= 6 * error + 2e-6 * np.maximum(want, 1)).all(), (difference, error)
 
 
+# How many gaps the narrowest grid with head-room has up to |μ| + 6√v: two fewer than its codes.
+ROOM = {"block(8,0)": 125, "block(8,-1)": 125, "float(4,3)": 14}
+
+
+def narrowest(fmt, mu: torch.Tensor, v: float) -> torch.Tensor:
+    """Its gap, a power of two, for a block (or a number) whose largest element is at mu."""
+    return torch.exp2(torch.ceil(torch.log2((mu.double().abs() + 6 * v**0.5) / ROOM[formats.name(fmt)])))
+
+
 def attainable(v, mu, gap):
     """The variance that Q^vc promises: v, or that of stochastic rounding where v is below it."""
     f = (mu / gap) % 1
@@ -116,7 +115,7 @@ def test_mean_and_variance_at_every_position_in_a_cell(fmt, ratio):
     mu = 1 + f * 0.125
     gap = {FixedPoint: 0.125, BlockFloatingPoint: 2.0**-6, FloatingPoint: 0.125}[type(fmt)]
     v = ratio * gap**2 / 4
-    gap = formats.grid(fmt, mu, reach=6 * v**0.5).gap
+    gap = torch.tensor(2.0**-fmt.fl) if isinstance(fmt, FixedPoint) else narrowest(fmt, mu, v)
     # one block per element: the elements are drawn as columns of a [32, n] tensor, axis 0 being the block's
     drawn = vc_quantize(mu[:, None].expand(-1, n), v, fmt, generator(7)).T
     mu, gap = mu.double(), torch.as_tensor(gap, dtype=torch.float64).expand(32)
@@ -135,7 +134,7 @@ def test_block_exponents_from_minus_20_to_3(exponent, ratio):
         mu = mu * top
         v = ratio * (top * 2.0**-6) ** 2 / 4
         drawn = vc_quantize(mu.expand(n, 64), v, fmt, generator(11))
-        gap = formats.grid(fmt, mu[None], reach=6 * v**0.5).gap.double()[0]
+        gap = narrowest(fmt, mu.abs().max(), v)
         moments_hold(drawn, mu.double(), attainable(v, mu.double(), gap), gap.expand(64), n)
         assert torch.equal(quantize(drawn, fmt, "nearest"), drawn), "what was drawn lies on the format's own grid"
 
@@ -144,10 +143,10 @@ def test_blocks_of_zeros_and_one_dimensional_parameters():
     n, v = 200_000, 1e-4
     for fmt, shape in ((BlockFloatingPoint(8, 0), (n, 2)), (BlockFloatingPoint(8, -1), (n, 2))):
         drawn = vc_quantize(torch.zeros(shape), v, fmt, generator())
-        gap = formats.grid(fmt, torch.zeros(1, 1), reach=6 * v**0.5).gap.double().flatten()
+        gap = narrowest(fmt, torch.zeros(()), v)
         moments_hold(drawn, torch.zeros(2).double(), torch.full((2,), v).double(), gap.expand(2), n)
     bias = vc_quantize(torch.full((n,), 0.3), v, BlockFloatingPoint(8, 0), generator())  # a block for each element
-    gap = formats.grid(BlockFloatingPoint(8, 0), torch.full((1,), 0.3), reach=6 * v**0.5).gap.double()
+    gap = narrowest(BlockFloatingPoint(8, 0), torch.full((1,), 0.3), v)
     moments_hold(bias[:, None], torch.tensor([0.3]).double(), torch.tensor([v]).double(), gap, n)
     assert (vc_quantize(torch.zeros(10, 10), 0.0, BlockFloatingPoint(8, 0)) == 0).all()
 
@@ -255,8 +254,8 @@ def test_all_branches_occur_and_the_grid_is_the_one_with_head_room():
     fmt, v = BlockFloatingPoint(8, 0), 1e-6
     mu = torch.tensor([[1.0, 0.3001], [0.4, 0.05], [1e-4, 2e-5]])
     told = branches(mu, v, fmt)
-    gap = formats.grid(fmt, mu, reach=6 * v**0.5).gap
-    assert torch.equal(told.ratio, (4 * v / gap**2).float().expand(3, 2))
+    gap = torch.tensor([2.0**-6, 2.0**-8, 2.0**-14])[:, None]  # 125 of them reach beyond the row's largest + 0.006
+    torch.testing.assert_close(told.ratio, (4 * v / gap**2).expand(3, 2), rtol=1e-6, atol=0)
     assert told.branch.tolist() == [[1, 2], [2, 2], [0, 0]]
 
 

@@ -18,6 +18,8 @@ from lpsgld import batch
 from lpsgld.batch import processes
 from lpsgld.batch.outcome import count_figures
 
+pytestmark = pytest.mark.slow  # each starts a kernel
+
 PNG = base64.b64encode(b"not really a picture").decode()
 
 SHOW_ENVIRONMENT = """\

@@ -13,7 +13,10 @@ from lpsgld.samplers.accumulators import accumulate
 from tests.checks import FALSE_ALARM, assert_mean
 
 compiler = next(filter(None, map(shutil.which, ("g++", "clang++"))), None)
-pytestmark = pytest.mark.skipif(compiler is None, reason="torch.compile needs a C++ compiler on the CPU (g++)")
+pytestmark = [
+    pytest.mark.skipif(compiler is None, reason="torch.compile needs a C++ compiler on the CPU (g++)"),
+    pytest.mark.slow,
+]
 
 FIXED, BLOCK, FLOAT = FixedPoint(8, 3), BlockFloatingPoint(8, 0), FloatingPoint(4, 3)
 FORMATS = [FIXED, BLOCK, BlockFloatingPoint(8, -1), FLOAT]

@@ -8,12 +8,14 @@ from lpsgld.bnn.training.recipes import RECIPES, Recipe
 EIGHT = RECIPES["train_bfp"]
 
 
+@pytest.mark.slow
 def test_a_fresh_process_measures_every_part():
     found = meters.process_memory(EIGHT.override(width=4, batch_size=2), device="cpu")
     assert list(found) == ["weights", "copy", "activations", "gradients"]
     assert all(isinstance(grown, int) for grown in found.values())
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_says_why():
     with pytest.raises(RuntimeError, match="no device 'abacus'"):
         meters.process_memory(EIGHT.override(width=4), device="abacus")

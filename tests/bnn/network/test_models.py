@@ -82,6 +82,7 @@ def test_a_projection_is_the_strided_convolution():
         torch.testing.assert_close(*slopes)
 
 
+@pytest.mark.slow
 def test_batches_that_threads_cannot_share_evenly_do_not_corrupt_memory():
     """torch's own strided convolution crashes on these (see `models.Projection`): hence a process of their own."""
     code = """

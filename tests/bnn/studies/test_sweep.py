@@ -236,6 +236,7 @@ def test_recorded_sweeps_say_where_they_come_from():
             assert result.dataset["fingerprint"] == data.fingerprint
 
 
+@pytest.mark.slow
 def test_this_code_gives_the_recorded_numbers():
     """SGD in float32 does not round, so that other machines give nearly the same."""
     result = Sweep.read(RECORDED / "digits-logistic.json")

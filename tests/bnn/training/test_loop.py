@@ -40,6 +40,7 @@ def without_times(run: Run) -> list[dict]:
 # ---- what comes out --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_8_bit_resnet_learns_digits(tmp_path):
     """Chance is 10 %; width 8 comes to 97 % in 10 epochs."""
     recipe = RESNET.override(width=8, epochs=8)
@@ -116,6 +117,7 @@ def uninterrupted(request, digits, tmp_path_factory) -> Run:
     return train(recipe, tmp_path_factory.mktemp("whole") / request.param, digits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "write", "call"),
     [(runs, "write_history", 4), (loop, "save_tensors", 3)],
@@ -153,6 +155,7 @@ loop.train(Recipe.from_json(sys.argv[1]), sys.argv[2], dataset=digits, progress=
 """
 
 
+@pytest.mark.slow
 def test_kill_9_in_mid_epoch_loses_only_that_epoch(tmp_path):
     recipe = RESNET.override(accumulator="full", epochs=4, samples=3)
     whole = train(recipe, tmp_path / "whole", datasets.load("digits"))
@@ -220,6 +223,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path, digits, small):
         train(small, tmp_path, digits)
 
 
+@pytest.mark.slow
 def test_two_processes_cannot_write_into_one_folder(tmp_path, digits, small):
     holder = "import sys, time; from pathlib import Path; from lpsgld.bnn.training import runs\n"
     holder += "with runs.locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"

@@ -32,6 +32,7 @@ def test_shares_by_hand():
     assert told == {"w": [0.0, 0.75, 0.25, 0.75, pytest.approx(4 * 1e-6 * 2**12, rel=5e-3)]}
 
 
+@pytest.mark.slow
 def test_shares_are_borne_out_by_what_is_drawn():
     """Where the floor is said to be, the variance of 4,000 draws is above v, elsewhere it is v: 6 standard errors."""
     generator = torch.Generator().manual_seed(1)

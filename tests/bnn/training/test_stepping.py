@@ -42,6 +42,7 @@ def traced(monkeypatch):
     torch.compiler.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["decay", "cyclical"])
 def test_a_schedule_compiles_nothing_again(tmp_path, shifted, schedule, traced):
     """Three programs whatever the number of steps: the optimizer, and the loss for each of two sizes of a batch."""
@@ -52,6 +53,7 @@ def test_a_schedule_compiles_nothing_again(tmp_path, shifted, schedule, traced):
     assert run.provenance["compiled"] is True and run.history[-1]["test_error"] < 0.6  # chance: 0.9
 
 
+@pytest.mark.slow
 def test_a_compiled_resnet_is_one_program(shifted, traced):
     """Augmentation, network with its quantizers, loss."""
     loss, hits = Stepper(RESNET, shifted, CPU, compile=True)._loss(torch.arange(16))
@@ -105,6 +107,7 @@ def test_batches_cover_an_epoch(digits):
     assert torch.cat(batches).sort().values.equal(torch.arange(500))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [RESNET, RESNET.override(accumulator="full"), MLP.override(weight="fixed(8,8)")])
 def test_an_epoch_never_asks_what_is_in_a_tensor(tmp_path, digits, shifted, recipe, monkeypatch):
     """On the meta device tensors hold no values: .item(), bool(), nonzero() and masks raise. The code that runs there
