@@ -1,5 +1,8 @@
 """Names, grids and refusals of the number formats."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
@@ -165,3 +168,11 @@ def test_the_values_of_a_block_are_those_that_rounding_gives(largest):
     values = formats.parse("block(5,-1)").values(largest)
     reached = values[values.abs() <= largest + (values[1] - values[0]) / 2]
     assert torch.equal(reached, quantize(torch.linspace(-largest, largest, 10_001), "block(5,-1)", "nearest").unique())
+
+
+def test_nothing_outside_asks_what_kind_a_format_is():
+    """No other room imports a family of formats, or qtorch and its descriptors."""
+    room = Path(formats.__file__).parent
+    for path in set(room.parent.rglob("*.py")) - set(room.glob("*.py")):
+        imported = re.findall(r"^\s*(?:from|import) ((?:lpsgld\.formats\.|qtorch)\w*)", path.read_text(), re.M)
+        assert set(imported) <= {"lpsgld.formats.base"}, path
