@@ -16,8 +16,14 @@ def collected():
     return gradients.collect((16,), 16, seed=0, steps=20, hidden=10)
 
 
-@pytest.mark.parametrize("view", [views.ruler, views.outlier, views.scale, views.chain], ids=lambda view: view.name)
+@pytest.mark.parametrize("view", [views.ruler, views.scale], ids=lambda view: view.name)
 def test_all_corners(view):
+    check_view(view)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("view", [views.outlier, views.chain], ids=lambda view: view.name)
+def test_all_corners_of_many_settings(view):
     check_view(view)
 
 
@@ -25,6 +31,7 @@ def test_all_corners_of_the_gradients(collected):
     check_view(views.averaging(collected, gradients.averages(collected, views.GRADIENT_FORMATS, seed=0)))
 
 
+@pytest.mark.slow
 def test_all_corners_of_the_branches(collected):
     check_view(views.where(collected, seed=0))
 
