@@ -102,6 +102,15 @@ class Format(ABC):
     def require_head_room(self) -> None:  # noqa: B027 (most formats have it)
         """Raises FormatError, which says why, if no grid around a number is uniform and wide enough for Q^vc."""
 
+    @property
+    def correctable(self) -> bool:
+        """Whether Q^vc can use the format."""
+        try:
+            self.require_head_room()
+        except FormatError:
+            return False
+        return True
+
     # ---- codes -------------------------------------------------------------------------------------------------
 
     def encode(self, x: Tensor) -> tuple[Tensor, Scales]:

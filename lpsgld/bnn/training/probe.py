@@ -37,14 +37,17 @@ def branch_shares(optimizer: SGLD, names: dict[Tensor, str]) -> dict[str, Tensor
 
     names: parameter -> name, of those to look at. Returns name -> five numbers, still on the device: the shares of the
     weights in the branches "spline", "correction" and "floor" (see `variance.branches`), the share whose rounded
-    gradient is 0, and the median of v/v0. Nothing where weights are in full precision, which has no branches. Where the
-    accumulator is not "vc", it tells what the correction would do with the weights that the network computes with.
+    gradient is 0, and the median of v/v0. Nothing where weights are in full precision or in another format without
+    branches. Where the accumulator is not "vc", it tells what the correction would do with the weights that the network
+    computes with.
     """
     found_in = {}
     for group in optimizer.param_groups:
         weight = formats.parse(group["weight"])
+        if weight is None or not weight.correctable:
+            continue
         for p in group["params"]:
-            if weight is None or p not in names or p.grad is None:
+            if p not in names or p.grad is None:
                 continue
             slope = quantize(p.grad, group["grad"])
             mean, v = proposal(p, slope, group["lr"], **{name: group[name] for name in _DECIDING})

@@ -77,7 +77,8 @@ class Recipe:
     def __post_init__(self) -> None:
         check_fields(self, RecipeError)
         for field in ("weight", "grad", "activation", "error"):
-            object.__setattr__(self, field, _format_name(field, getattr(self, field)))
+            corrected = field == "weight" and self.accumulator == "vc"
+            object.__setattr__(self, field, _format_name(field, getattr(self, field), corrected))
         one_of("model", self.model, models.MODELS, RecipeError)
         one_of("accumulator", self.accumulator, get_args(Accumulator), RecipeError)
         one_of("schedule", self.schedule, ("constant", "decay", "cyclical"), RecipeError)
@@ -220,9 +221,12 @@ def _all_recipes() -> dict[str, Recipe]:
 # ---- validation ------------------------------------------------------------------------------------------------
 
 
-def _format_name(field: str, text: str) -> str:
+def _format_name(field: str, text: str, corrected: bool) -> str:
     try:
-        return formats.name(text)
+        fmt = formats.parse(text)
+        if fmt is not None and corrected:
+            fmt.require_head_room()
+        return formats.name(fmt)
     except formats.FormatError as error:
         raise RecipeError(f"{field}: {error}") from None
 

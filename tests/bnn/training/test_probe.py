@@ -125,3 +125,10 @@ def test_a_look_leaves_the_callers_random_numbers_alone(finished, digits):
     torch.manual_seed(0)
     probe.numbers(finished, digits, device="cpu")
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_format_without_branches_is_left_out():
+    net = torch.nn.Linear(16, 4)
+    optimizer = SGLD(net.parameters(), 0.1, num_data=10, weight="nvfp4", accumulator="naive")
+    net(torch.randn(8, 16)).square().mean().backward()
+    assert probe.branch_shares(optimizer, {net.weight: "weight"}) == {}

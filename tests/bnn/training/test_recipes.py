@@ -141,3 +141,10 @@ def test_overrides_as_typed():
 def test_the_point_estimate_of_a_sampler_is_the_papers_sgd(name):
     rival = name.replace("vc", "naive").removesuffix("_cyclical")
     assert RECIPES[f"cifar10_sgld_{name}"].as_sgd() == RECIPES[f"cifar10_sgd_{rival}"]
+
+
+@pytest.mark.parametrize("weight", ["nvfp4", "block(2,0)"])
+def test_a_format_that_cannot_be_corrected_is_refused_with_the_recipe(weight):
+    with pytest.raises(RecipeError, match="weight: .*variance-corrected"):
+        Recipe(weight=weight, accumulator="vc")
+    assert Recipe(weight=weight, accumulator="naive").weight == weight
