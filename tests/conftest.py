@@ -8,11 +8,15 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
+
+# One thread, here and in the kernels that tests start: two workers with two threads each wait for one another, and what
+# takes seconds alone takes minutes. Set before torch is imported, which reads it then.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch  # noqa: E402
 
 # qtorch compiles its extension with ninja, which pip puts beside this interpreter.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-torch.set_num_threads(1)  # small tensors: a second thread mostly waits for the first
 SLOW_FIXTURES = {"browser", "server", "smoke"}
 
 
