@@ -1,11 +1,15 @@
-"""Files that are there whole, or not at all."""
+"""Files that are there whole, or not at all, and folders that one process at a time writes into."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+import filelock
 
 from lpsgld.text import Mistake
 
@@ -17,7 +21,8 @@ class FileError(Mistake, OSError):
 def write_atomically(path: str | Path, data: bytes | str) -> None:
     """Write a whole file or nothing: to a temporary name beside it, to the disk, then renamed. Text is UTF-8.
 
-    Folders are made. Raises FileError where the disk is full or the folder cannot be written.
+    Folders are made. What a process that was killed has left of the same file goes. Raises FileError where the disk is
+    full or the folder cannot be written.
     """
     path = Path(path)
     data = data.encode() if isinstance(data, str) else data
@@ -29,10 +34,55 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _remove_leftovers(path)
     except OSError as error:
-        with contextlib.suppress(OSError):  # the folder may not even be there; the first error is the one to tell
-            temporary.unlink()
         raise FileError(f"cannot write {path}: {_advice(error, path.parent, len(data))}") from error
+    finally:  # also after Ctrl-C
+        with contextlib.suppress(OSError):  # renamed, or the folder is not even there; the first error is told
+            temporary.unlink()
+
+
+@contextlib.contextmanager
+def locked(folder: str | Path, patience: float = 60.0) -> Iterator[None]:
+    """Hold the folder's lock, the file `.lock` in it, which the system frees however this process ends.
+
+    The folder is made. Raises FileError if another process holds the lock for `patience` seconds, or if the folder
+    cannot be written.
+    """
+    folder = Path(folder)
+    lock = filelock.FileLock(folder / ".lock", timeout=patience)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout:
+        raise FileError(f"another process is writing into {folder}: wait for it, or choose another folder") from None
+    except OSError as error:
+        raise FileError(f"cannot write into {folder}: {_advice(error, folder, 0)}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of `path` whose process lives no more."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        pid = leftover.name[len(path.name) + 2 : -len(".tmp")]
+        if pid.isdecimal() and not _may_live(int(pid)):
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+
+
+def _may_live(pid: int) -> bool:
+    """Whether a process may have this number now: only a system that knows of none says no."""
+    try:
+        if os.name == "posix":
+            os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it is another user's, or no number of a process
+        pass
+    return True
 
 
 def _advice(error: OSError, folder: Path, size: int) -> str:

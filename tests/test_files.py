@@ -2,10 +2,13 @@
 
 import errno
 import os
+import subprocess
+import sys
+import threading
 
 import pytest
 
-from lpsgld.files import FileError, write_atomically
+from lpsgld.files import FileError, locked, write_atomically
 
 
 def test_text_and_bytes_and_the_folder_around_them(tmp_path):
@@ -42,3 +45,54 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot write"):
         write_atomically(tmp_path / "file" / "sample", b"")
+
+
+def test_ctrl_c_while_writing_leaves_nothing_temporary(tmp_path, monkeypatch):
+    def interrupt(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "file", b"new")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_next_writer_removes_what_a_killed_one_left_and_nothing_else(tmp_path):
+    write = "import os, sys\nfrom lpsgld.files import write_atomically\n"
+    write += "os.fsync = lambda _: os.kill(os.getpid(), 9)\nwrite_atomically(sys.argv[1], 'half')"
+    killed = subprocess.Popen([sys.executable, "-c", write, str(tmp_path / "[a].json")])
+    assert killed.wait() == -9
+    assert os.listdir(tmp_path) == [f".[a].json.{killed.pid}.tmp"]
+    living = f".[a].json.{os.getppid()}.tmp"
+    others = [living, f".a.json.{killed.pid}.tmp", f".[a].json.{killed.pid}.bak.tmp", ".[a].json.99999999999999.tmp"]
+    for name in others:
+        (tmp_path / name).write_text("another's")
+    (tmp_path / f".[a].json.{2**22 + 1}.tmp").mkdir()  # beyond the largest number of a process, and no file
+    write_atomically(tmp_path / "[a].json", "whole")
+    assert sorted(os.listdir(tmp_path)) == sorted([*others, f".[a].json.{2**22 + 1}.tmp", "[a].json"])
+
+
+def test_a_locked_folder_is_one_writer_s_and_free_afterwards(tmp_path):
+    def other() -> None:
+        try:
+            with locked(tmp_path / "new", patience=0):
+                found.append("free")
+        except FileError as error:
+            found.append(str(error))
+
+    found = []
+    with locked(tmp_path / "new"):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    other()
+    assert found == [
+        f"another process is writing into {tmp_path / 'new'}: wait for it, or choose another folder",
+        "free",
+    ]
+
+
+def test_a_folder_that_cannot_be_locked_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match=f"cannot write into {tmp_path / 'file'}"), locked(tmp_path / "file"):
+        pass
