@@ -21,10 +21,10 @@ class FileError(Mistake, OSError):
 def write_atomically(path: str | Path, data: bytes | str) -> None:
     """Write a whole file or nothing: to a temporary name beside it, to the disk, then renamed. Text is UTF-8.
 
-    Folders are made. What a process that was killed has left of the same file goes. Raises FileError where the disk is
-    full or the folder cannot be written.
+    Folders are made. A link stays one: what it leads to is written. What a process that was killed has left of the same
+    file goes. Raises FileError where the disk is full or the folder cannot be written.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     data = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -40,6 +40,16 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
     finally:  # also after Ctrl-C
         with contextlib.suppress(OSError):  # renamed, or the folder is not even there; the first error is told
             temporary.unlink()
+
+
+def user_path(path: str | Path) -> Path:
+    """The path, with a user's home for `~` or `~name`. Raises FileError where there is none, or no path at all."""
+    try:
+        if "\0" in str(path):
+            raise ValueError("a path cannot hold the character NUL")
+        return Path(path).expanduser()
+    except (RuntimeError, ValueError) as error:  # no such user, or no home
+        raise FileError(f"{str(path)!r} cannot be a path: {error} Give the whole path") from None
 
 
 @contextlib.contextmanager
@@ -68,7 +78,7 @@ def _remove_leftovers(path: Path) -> None:
     """Remove the temporary files of `path` whose process lives no more."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         pid = leftover.name[len(path.name) + 2 : -len(".tmp")]
-        if pid.isdecimal() and not _may_live(int(pid)):
+        if pid.isdecimal() and not leftover.is_symlink() and not _may_live(int(pid)):
             with contextlib.suppress(OSError):
                 leftover.unlink()
 

@@ -98,18 +98,22 @@ def spread(squeezed: Tensor, bits: int, shape: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class Sample:
-    """A posterior sample read from disk: `state` for `model.load_state_dict`, its weight format, the run's recipe."""
+    """A posterior sample read from disk: `state` for `model.load_state_dict`, its weight format, the run's recipe, and
+    what else was told of its origin when it was saved."""
 
     state: dict[str, Tensor]
     weight: Format | None
     recipe: dict[str, Any]
+    origin: dict[str, Any]
 
 
-def save_sample(path: str | Path, model: nn.Module, weight: AnyFormat, recipe: Mapping[str, Any]) -> None:
+def save_sample(
+    path: str | Path, model: nn.Module, weight: AnyFormat, recipe: Mapping[str, Any], **origin: Any
+) -> None:
     """Write the model's parameters, packed in the format `weight`, and its buffers to one safetensors file.
 
-    recipe: anything that JSON can hold; it comes back as `Sample.recipe`. Raises StorageError if a parameter is off
-    its grid, FileError if the file cannot be written.
+    recipe, origin: anything that JSON can hold; they come back as `Sample.recipe` and `Sample.origin`. Raises
+    StorageError if a parameter is off its grid, FileError if the file cannot be written.
     """
     tensors = {f"buffer/{name}": buffer.detach() for name, buffer in model.named_buffers()}
     shapes: dict[str, list[int]] = {}  # of the parameters whose codes share bytes
@@ -123,7 +127,7 @@ def save_sample(path: str | Path, model: nn.Module, weight: AnyFormat, recipe: M
             shapes[name], codes = list(codes.shape), squeeze(codes, packed.fmt.bits)
         tensors[f"codes/{name}"] = codes
         tensors |= {f"scales{i}/{name}": scales for i, scales in enumerate(packed.scales)}
-    about = {"weight": formats.name(weight), "recipe": dict(recipe), "shapes": shapes}
+    about = {"weight": formats.name(weight), "recipe": dict(recipe), "shapes": shapes, "origin": origin}
     save_tensors(path, "sample", tensors, about)
 
 
@@ -140,7 +144,7 @@ def load_sample(path: str | Path) -> Sample:
             codes = spread(tensor, weight.bits, shapes[name]) if name in shapes else tensor
             scales = [tensors[k] for k in sorted(tensors) if k.startswith("scales") and k.split("/", 1)[1] == name]
             state[name] = unpack(Packed(weight, codes, tuple(scales)))
-    return Sample(state, weight, meta["recipe"])
+    return Sample(state, weight, meta["recipe"], meta.get("origin", {}))
 
 
 # ---- files -----------------------------------------------------------------------------------------------------

@@ -9,11 +9,13 @@ import ast
 import dataclasses
 import difflib
 import json
+import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 SCALARS = {"int": int, "float": float, "bool": bool, "str": str}
 _IN_WORDS = {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "text"}
+_NUMBERS = {"int": numbers.Integral, "float": numbers.Real}
 _WORDS = {"true": "True", "false": "False", "none": "None", "null": "None"}
 
 
@@ -32,32 +34,34 @@ def one_of(what: str, given: Any, allowed: Iterable[str], error: type[Exception]
     near = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.5)
     hint = f'. Did you mean "{near[0]}"?' if near else ""
     choice = f"choose from {', '.join(allowed)}{more}" if allowed else "there are none"
-    raise error(f"there is no {what} {given!r}: {choice}{hint}")
+    raise error(f"there is no {what} {_shown(given)}: {choice}{hint}")
 
 
 # ---- values: a type is written as in an annotation, such as "float", "list[int]", "str | None", "tuple[int, ...]" ---
 
 
 def accepts(annotation: str, value: Any) -> bool:
-    """Whether a value has that type. A bool is no number, a whole number is a float, a list may stand for a tuple."""
+    """Whether a value has that type. A bool is no number, a whole number is a float, a list may stand for a tuple;
+    numpy's numbers are numbers."""
     if annotation.endswith(" | None"):
         return value is None or accepts(annotation.removesuffix(" | None"), value)
     if item := _item(annotation):
         return isinstance(value, list | tuple) and all(accepts(item, element) for element in value)
-    allowed = (int, float) if annotation == "float" else SCALARS[annotation]
+    allowed = _NUMBERS.get(annotation, SCALARS[annotation])
     return isinstance(value, allowed) and isinstance(value, bool) == (annotation == "bool")
 
 
 def typed(name: str, annotation: str, value: Any, error: type[Exception] = ValueError, more: str = "") -> Any:
-    """The value, as a float or a tuple if that is its type. Raises `error`, ended by `more`, for another type."""
+    """The value in Python's own type of that name. Raises `error`, ended by `more`, for another type."""
     if not accepts(annotation, value):
         hint = ""
         if isinstance(value, str) and accepts(annotation, meant := from_text(annotation, value)):
             hint = f" (this is text, for YAML too: write {meant!r})"
-        raise error(f"{name} is {value!r}, but must be {_in_words(annotation)}{hint}{more}")
-    if annotation.startswith("tuple["):
-        return tuple(value)
-    return float(value) if annotation == "float" else value
+        raise error(f"{name} is {_shown(value)}, but must be {_in_words(annotation)}{hint}{more}")
+    try:
+        return _plain(annotation, value)
+    except OverflowError:
+        raise error(f"{name} is {_shown(value)}, but no float is as large{more}") from None
 
 
 def from_text(annotation: str, text: str) -> Any:
@@ -76,6 +80,21 @@ def check_fields(record: Any, error: type[Exception]) -> None:
     for field in dataclasses.fields(record):
         value = typed(field.name, field.type, getattr(record, field.name), error)
         object.__setattr__(record, field.name, value)
+
+
+def _plain(annotation: str, value: Any) -> Any:
+    if annotation.endswith(" | None"):
+        return None if value is None else _plain(annotation.removesuffix(" | None"), value)
+    if item := _item(annotation):
+        made = [_plain(item, element) for element in value]
+        return tuple(made) if annotation.startswith("tuple[") else made
+    return SCALARS[annotation](value)
+
+
+def _shown(value: Any) -> str:
+    """A value as Python writes it, cut where it would fill the screen."""
+    written = repr(value)
+    return written if len(written) <= 200 else f"{written[:150]}... ({len(written)} characters)"
 
 
 def _item(annotation: str) -> str:
@@ -124,6 +143,26 @@ def json_by_rows(value: Any, depth: int = 0) -> str:
         rows = [json_by_rows(part, depth + 1) for part in value]
     ends = "{}" if isinstance(value, dict) else "[]"
     return ends[0] + pad + f",{pad}".join(rows) + "\n" + " " * depth + ends[1] + ("\n" if depth == 0 else "")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text, in bytes of UTF-8, UTF-16 or UTF-32, marked or not.
+
+    Raises ValueError for anything else: also for a name that an object has twice, where one of the values would be
+    lost, and for endless nesting.
+    """
+    try:
+        return json.loads(text.removeprefix("\ufeff") if isinstance(text, str) else text, object_pairs_hook=_object)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is given twice")
+    return found
 
 
 def _nested(value: dict | list) -> bool:

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from lpsgld.files import FileError, locked, write_atomically
+from lpsgld.files import FileError, locked, user_path, write_atomically
 
 
 def test_text_and_bytes_and_the_folder_around_them(tmp_path):
@@ -96,3 +96,18 @@ def test_a_folder_that_cannot_be_locked_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match=f"cannot write into {tmp_path / 'file'}"), locked(tmp_path / "file"):
         pass
+
+
+def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "file")
+    write_atomically(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "elsewhere" / "file").read_text() == "new"
+
+
+def test_a_path_may_begin_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_path("~/runs") == tmp_path / "runs"
+    for path in ("~no-such-user-here/runs", "a\0b"):
+        with pytest.raises(FileError, match="cannot be a path: .* Give the whole path"):
+            user_path(path)

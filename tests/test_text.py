@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
-from lpsgld.text import accepts, check_fields, columns, from_text, markdown, one_of, typed
+from lpsgld.text import accepts, check_fields, columns, from_text, markdown, one_of, parse_json, typed
 
 # ---- names ---------------------------------------------------------------------------------------------------------
 
@@ -108,3 +109,40 @@ def test_columns_are_aligned_and_numbers_to_the_right():
 def test_a_markdown_table_keeps_a_bar_within_its_cell():
     table = markdown([("|θ|", "2")], ("what", "n"), right_from=1)
     assert table == "| what | n |\n|---|--:|\n| &#124;θ&#124; | 2 |"
+
+
+def test_json_is_read_in_every_encoding_of_unicode():
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32"):
+        assert parse_json('{"Δ": [1, null]}'.encode(encoding)) == {"Δ": [1, None]}
+    assert parse_json("\ufeff[]") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ('{"lr": 1, "seed": 2, "lr": 3}', "'lr' is given twice"),
+        ("[" * 100_000, "nested too deeply"),
+        (b"\xff\xfe\x00", "codec can't decode"),
+        ("{", "Expecting property name"),
+        ("9" * 5000, "4300 digits"),
+    ],
+)
+def test_what_is_no_json_is_a_value_error(given, said):
+    with pytest.raises(ValueError, match=said):
+        parse_json(given)
+
+
+def test_numbers_of_numpy_become_pythons():
+    for annotation, given in [("int", np.int32(3)), ("float", np.float32(3)), ("tuple[int, ...]", (np.int64(3),))]:
+        value = typed("x", annotation, given)
+        (number,) = value if isinstance(value, tuple) else (value,)
+        assert number == 3 and type(number) is (float if annotation == "float" else int)
+    assert not accepts("int", np.bool_(True)) and not accepts("int", np.float64(3))
+
+
+def test_a_value_that_is_too_large_is_told_in_one_short_line():
+    with pytest.raises(ValueError, match="but no float is as large") as told:
+        typed("lr", "float", 10**400)
+    assert len(str(told.value)) < 250
+    with pytest.raises(ValueError, match="300002 characters"):
+        typed("lr", "float", "x" * 300_000)

@@ -11,6 +11,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from lpsgld.text import Mistake
+
 LARGEST = torch.finfo(torch.float32).max
 MAX_EXPONENT = 127  # the largest exponent of a finite float32
 MIN_EXPONENT = -149  # of the smallest float32
@@ -18,7 +20,7 @@ MIN_EXPONENT = -149  # of the smallest float32
 Scales = tuple[Tensor, ...]
 
 
-class FormatError(ValueError):
+class FormatError(Mistake, ValueError):
     """A number format that makes no sense, or one that does not fit what it is used for."""
 
 
