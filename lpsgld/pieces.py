@@ -12,6 +12,7 @@ from itertools import repeat
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 _SIZE = 2**18  # elements: a megabyte of float32, a few of which fit into the last-level cache
 
@@ -21,8 +22,8 @@ torch.empty(2**22)
 
 
 def eager_on_cpu(x: Tensor) -> bool:
-    """Whether operations on x are executed one by one, at once, by the CPU."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+    """Whether operations on x are executed one by one, at once, by the CPU: not compiled, not in `torch.func`."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not is_functorch_wrapped_tensor(x)
 
 
 def elementwise(function: Callable[..., Tensor], x: Tensor, *others: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ it between the layers of a network. Rounding that also sets the variance, Q^vc, 
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import weakref
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -34,15 +35,14 @@ def quantize(
     for codes of at most 8 and 11 bits. fmt: a format, its name or a `qtorch` descriptor (`formats.parse`); None returns
     x itself. The result carries no gradient: `Quantizer` does.
     NaN stays NaN (its whole block, in a block format) and infinities saturate, where `qtorch` makes NaN finite.
-    generator: of x's device; the same seed gives the same bits. Raises FormatError (see `formats.grid`).
+    generator: of x's device; the same seed gives the same bits. Raises FormatError (see `formats.grid`), TypeError for
+    what is no tensor of real floating-point numbers.
     """
     fmt = parse(fmt)
     if fmt is None:
         return x
-    if not x.is_floating_point():
-        raise TypeError(f"quantize needs a floating-point tensor, but was given {x.dtype}: convert it with x.float()")
-    if rounding not in get_args(Rounding):
-        raise ValueError(f'rounding is {rounding!r}, but must be "stochastic" or "nearest"')
+    require_floating("quantize", x)
+    require_rounding(rounding)
 
     def rounded(x: Tensor, *shared: Tensor) -> Tensor:
         values = working(x)
@@ -76,6 +76,8 @@ def on_grid(codes: Tensor, g: Grid) -> Tensor:
 
 def uniform_like(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Independent uniform numbers on [0, 1), of 24 bits at least, of x's shape, dtype, device and layout."""
+    if generator is not None and torch.compiler.is_compiling():
+        return _drawn(x, "uniform", id(generator))
     n, out = x.numel(), torch.empty_like(x)
     if n < _MANY or not eager_on_cpu(x):
         return out.uniform_(generator=generator)
@@ -88,11 +90,59 @@ def uniform_like(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
 
 def normal_like(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Independent standard normal numbers of x's shape, dtype, device and layout."""
+    if generator is not None and torch.compiler.is_compiling():
+        return _drawn(x, "normal", id(generator))
     out = torch.empty_like(x)
     if not eager_on_cpu(x):
         return out.normal_(generator=generator)
     _flat(out).normal_(generator=generator)  # in another layout it takes a slow path
     return out
+
+
+class Draws:
+    """Something that draws random numbers, compiled or not. generator: of the device; None is torch's default one."""
+
+    @property
+    def generator(self) -> torch.Generator | None:
+        return self._generator
+
+    @generator.setter
+    def generator(self, generator: torch.Generator | None) -> None:
+        self._generator = generator
+        if generator is not None:
+            _generators[id(generator)] = generator
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.generator = self._generator  # a copy has one of its own
+
+
+# A compiled program cannot hold a generator: it holds the number by which an operation of ours finds it.
+_generators: weakref.WeakValueDictionary[int, torch.Generator] = weakref.WeakValueDictionary()
+
+
+@torch.library.custom_op("lpsgld::drawn", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
+def _drawn(x: Tensor, law: str, generator: int) -> Tensor:
+    return {"uniform": uniform_like, "normal": normal_like}[law](x, _generators[generator])
+
+
+@_drawn.register_fake
+def _(x: Tensor, law: str, generator: int) -> Tensor:
+    return torch.empty_like(x)
+
+
+def require_rounding(rounding: str) -> None:
+    """Raises ValueError for anything but a `Rounding`."""
+    if rounding not in get_args(Rounding):
+        raise ValueError(f'rounding is {rounding!r}, but must be "stochastic" or "nearest"')
+
+
+def require_floating(function: str, x: Any) -> None:
+    """Raises TypeError, which names the function, for anything but a tensor of real floating-point numbers."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{function} needs a tensor, but was given {x!r}: convert it with torch.tensor")
+    if not x.is_floating_point():
+        raise TypeError(f"{function} needs a floating-point tensor, but was given {x.dtype}: convert it with x.float()")
 
 
 def working(x: Tensor) -> Tensor:
@@ -111,33 +161,68 @@ def _clip(codes: Tensor, g: Grid) -> Tensor:
     return codes.clamp(g.low, g.high)
 
 
-class Quantizer(nn.Module):
+class Quantizer(Draws, nn.Module):
     """Rounds activations in the forward pass and errors (gradients of activations) in the backward pass.
 
     The gradient passes straight through the forward rounding: with y = Q_activation(x) the backward pass returns
-    Q_error(dL/dy). Each format is one, its name or a `qtorch` descriptor; None is full precision. Random numbers come
-    from torch's default generator. Raises FormatError for what is no format.
+    Q_error(dL/dy). So it is, unless compiled, in derivatives of derivatives, forward mode and `torch.func`. (Under
+    `vmap`, each example is a tensor of its own, and stochastic rounding wants `randomness="different"`.)
+
+    Each format is one, its name or a `qtorch` descriptor; None is full precision. generator: of the device of x, also
+    in a compiled network; None is torch's default one. A deep copy has a generator of its own, in the same state.
+    `torch.utils.checkpoint` repeats the draws of the default one only. Raises FormatError for what is no format,
+    ValueError for another rounding.
     """
 
-    def __init__(self, activation: AnyFormat = None, error: AnyFormat = None, rounding: Rounding = "stochastic"):
+    def __init__(
+        self,
+        activation: AnyFormat = None,
+        error: AnyFormat = None,
+        rounding: Rounding = "stochastic",
+        generator: torch.Generator | None = None,
+    ):
         super().__init__()
+        require_rounding(rounding)
         self.activation, self.error, self.rounding = parse(activation), parse(error), rounding
+        self.generator = generator
 
     def forward(self, x: Tensor) -> Tensor:
         if self.activation is None and self.error is None:
             return x
-        return _QuantizeBothWays.apply(x, self.activation, self.error, self.rounding)
+        ways = _BothWays if torch.compiler.is_compiling() else _AnyWay
+        return ways.apply(x, self.activation, self.error, self.rounding, self.generator)
 
     def extra_repr(self) -> str:
         return f"activation={name(self.activation)}, error={name(self.error)}, rounding={self.rounding}"
 
 
-class _QuantizeBothWays(torch.autograd.Function):
+class _BothWays(torch.autograd.Function):
+    """What `torch.compile` can follow: once forward, once backward."""
+
     @staticmethod
-    def forward(ctx, x: Tensor, activation: Format | None, error: Format | None, rounding: Rounding) -> Tensor:
-        ctx.error, ctx.rounding = error, rounding
-        return x.view_as(x) if activation is None else quantize(x, activation, rounding)
+    def forward(
+        x: Tensor, there: Format | None, back: Format | None, rounding: Rounding, generator: torch.Generator | None
+    ) -> Tensor:
+        return x.view_as(x) if there is None else quantize(x, there, rounding, generator)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        _, _, ctx.back, ctx.rounding, ctx.generator = inputs
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        return quantize(grad, ctx.error, ctx.rounding), None, None, None
+        return quantize(grad, ctx.back, ctx.rounding, ctx.generator), None, None, None, None
+
+
+class _AnyWay(_BothWays):
+    """Also derivatives of derivatives, forward mode, `vmap`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return _AnyWay.apply(grad, ctx.back, None, ctx.rounding, ctx.generator), None, None, None, None
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor, *others: None) -> Tensor:
+        return tangent.view_as(tangent)

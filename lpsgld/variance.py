@@ -6,14 +6,16 @@ Langevin step may end on an 8-bit number without adding noise of its own.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lpsgld.formats import AnyFormat, Format, FormatError, Grid, parse
 from lpsgld.pieces import eager_on_cpu, elementwise
-from lpsgld.rounding import less, normal_like, on_grid, uniform_like, working
+from lpsgld.rounding import less, normal_like, on_grid, require_floating, uniform_like, working
 
 _REACH = 6.0  # standard deviations of head-room for block and float exponents: exceeded once in 5·10^8 draws
 
@@ -37,22 +39,26 @@ def vc_quantize(
     Block and float formats take their exponents from μ and v alone, with head-room for the noise (`formats.grid`), so
     that it can neither clip nor move the grid. (The released code takes them from the noised value.)
 
-    variance: v ≥ 0 in μ's unit squared, a number or a 0-d tensor. fmt: as for `quantize`; None returns μ + √v ξ.
-    Raises FormatError for a format with fewer than 3 bits and for nvfp4, whose grid moves with its largest element;
-    ValueError for a negative variance given as a number.
+    variance: v ≥ 0 in μ's unit squared, a number or a tensor that broadcasts to μ's shape. fmt: as for `quantize`; None
+    returns μ + √v ξ. Raises FormatError for a format with fewer than 3 bits and for nvfp4, whose grid moves with its
+    largest element; TypeError for what is no tensor of real floating-point numbers; ValueError for a variance that is
+    negative, infinite, NaN, or of another shape. (Where looking at a tensor would wait for an accelerator, the result
+    is NaN instead.)
     """
     fmt = parse(fmt)
-    if not isinstance(variance, Tensor) and not variance >= 0:
-        raise ValueError(f"the variance is {variance}, but must be a number ≥ 0")
+    variance, std = _checked("vc_quantize", mu, variance, fmt)
+    shared = () if fmt is None else fmt.shared(mu)
+    each = isinstance(variance, Tensor) and variance.dim() > 0
 
-    def drawn(mu: Tensor, *shared: Tensor) -> Tensor:
+    def drawn(mu: Tensor, *of_elements: Tensor) -> Tensor:
+        *shared, v, s = of_elements if each else (*of_elements, variance, std)
         work = working(mu)
         if fmt is None:
-            return (work + variance**0.5 * normal_like(work, generator)).to(mu.dtype)
-        g, w = _local(fmt, work, shared, variance)
+            return (work + s * normal_like(work, generator)).to(mu.dtype)
+        g, w = _local(fmt, work, shared, v, s)
         return on_grid(_codes(work / g.gap, w, generator), g).to(mu.dtype)
 
-    return elementwise(drawn, mu, *(() if fmt is None else fmt.shared(mu)))
+    return elementwise(drawn, mu, *shared, *((variance, std) if each else ()))
 
 
 class Branches(NamedTuple):
@@ -81,8 +87,9 @@ def branches(mu: Tensor, variance: float | Tensor, fmt: AnyFormat) -> Branches:
     fmt = parse(fmt)
     if fmt is None:
         raise FormatError("full precision has no branches: noise of any variance is added as it is")
+    variance, std = _checked("branches", mu, variance, fmt)
     work = working(mu)
-    g, w = _local(fmt, work, fmt.shared(mu), variance)
+    g, w = _local(fmt, work, fmt.shared(mu), variance, std)
     w = torch.as_tensor(w, dtype=work.dtype, device=work.device).expand_as(work)
     t = work / g.gap
     f = t - t.floor()
@@ -93,11 +100,40 @@ def branches(mu: Tensor, variance: float | Tensor, fmt: AnyFormat) -> Branches:
     return Branches(branch, 4 * w, reached * g.gap * g.gap)
 
 
+def _checked(function: str, mu: Any, variance: float | Tensor, fmt: Format | None) -> tuple[float | Tensor, ...]:
+    """The variance v and √v, if the arguments make sense. Where v differs between elements, both are tensors of μ's
+    shape, and what is given for √v is the largest of an element's block: head-room must do for all of it."""
+    require_floating(function, mu)
+    if not isinstance(variance, Tensor):
+        _require_variance(0 <= variance < math.inf, variance)
+        return variance, variance**0.5
+    v = variance.to(mu.device, working(mu[:0] if mu.dim() else mu).dtype)
+    allowed = (v >= 0) & (v < math.inf)
+    if eager_on_cpu(v):
+        _require_variance(bool(allowed.all()), f"{v.min():g} to {v.max():g}" if v.numel() > 1 else v.item())
+    else:
+        v = v.where(allowed, math.nan)
+    if not v.dim():
+        return v, v**0.5
+    try:
+        v = v.expand_as(mu)
+    except RuntimeError:
+        given = tuple(v.shape)
+        raise ValueError(f"the variance has shape {given}, which does not broadcast to {tuple(mu.shape)}") from None
+    blocks = () if fmt is None else fmt.shared(v**0.5)
+    return v, *(blocks or (v**0.5,))
+
+
+def _require_variance(allowed: bool, given: Any) -> None:
+    if not allowed:
+        raise ValueError(f"the variance is {given}, but must be a finite number ≥ 0")
+
+
 def _local(
-    fmt: Format, mu: Tensor, shared: tuple[Tensor, ...], variance: float | Tensor
+    fmt: Format, mu: Tensor, shared: Sequence[Tensor], variance: float | Tensor, std: float | Tensor
 ) -> tuple[Grid, float | Tensor]:
     """The uniform grid around μ, wide enough for the noise, and w = v/Δ²."""
-    g = fmt.grid(mu, *map(working, shared), reach=_REACH * variance**0.5)
+    g = fmt.grid(mu, *map(working, shared), reach=_REACH * std)
     if isinstance(g.gap, Tensor):  # number / tensor would multiply by 1/Δ, which overflows for the smallest gaps
         variance = torch.as_tensor(variance, dtype=g.gap.dtype)
     return g, variance / g.gap / g.gap

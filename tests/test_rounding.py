@@ -8,7 +8,7 @@ import torch
 from qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
 from scipy import stats
 
-from lpsgld import Quantizer, formats, quantize, rounding
+from lpsgld import Quantizer, formats, quantize, rounding, storage
 from tests.checks import FALSE_ALARM, assert_law
 
 MILLION = 1_000_000
@@ -286,3 +286,60 @@ def test_quantizer_under_autocast_and_in_a_network():
     out.float().sum().backward()
     assert net[0].weight.grad.isfinite().all()
     assert "block(8,0)" in repr(net)
+
+
+# ---- torch.func ------------------------------------------------------------------------------------------------------
+
+ALL_WAYS = ["fixed(8,3)", "block(8,0)", "block(8,-1)", "float(4,3)", "e4m3", "mxfp4(block=4)", "nvfp4(block=4)"]
+
+
+@pytest.mark.parametrize("fmt", ALL_WAYS)
+@pytest.mark.parametrize("shape", [(6, 4, 8), pytest.param((3, 400, 300), marks=pytest.mark.slow)])
+def test_under_vmap_each_example_is_a_tensor_of_its_own(fmt, shape):
+    x, layer = torch.randn(shape, generator=generator(1)), Quantizer(fmt, fmt, "nearest")
+    assert torch.equal(torch.func.vmap(layer)(x), torch.stack([quantize(example, fmt, "nearest") for example in x]))
+    drawn = torch.func.vmap(Quantizer(fmt), randomness="different")(x.expand(*x.shape))
+    assert all(torch.equal(storage.unpack(storage.pack(row, fmt)), row) for row in drawn), "on the grid"
+
+
+@pytest.mark.parametrize("fmt", ALL_WAYS)
+def test_gradients_of_torch_func_are_those_of_backward(fmt):
+    x, layer = torch.randn(5, 4, 8, generator=generator(1)), Quantizer(fmt, "fixed(8,5)", "nearest")
+
+    def loss(x):
+        return layer(x).square().sum()
+
+    leaf = x.clone().requires_grad_()
+    loss(leaf).backward()
+    assert torch.equal(leaf.grad, quantize(2 * quantize(x, fmt, "nearest"), "fixed(8,5)", "nearest"))
+    assert torch.equal(torch.func.grad(loss)(x), leaf.grad)
+    each = torch.func.vmap(torch.func.grad(loss))(x)
+    assert torch.equal(each, torch.stack([torch.func.grad(loss)(example) for example in x]))
+
+
+def test_derivatives_of_derivatives_pass_straight_through():
+    x, layer = torch.tensor([0.3, -1.2, 2.0]), Quantizer("fixed(8,3)", rounding="nearest")
+    hessian = torch.func.jacrev(torch.func.jacrev(lambda x: layer(x).square().sum()))(x)
+    assert torch.equal(hessian, 2 * torch.eye(3))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:FutureWarning", "ignore:`torch.jit.script`:DeprecationWarning")
+def test_tangents_pass_straight_through():
+    x, layer = torch.tensor([0.3, -1.2, 2.0]), Quantizer("fixed(8,3)", rounding="nearest")
+    value, tangent = torch.func.jvp(lambda x: layer(x) * x, (x,), (torch.ones(3),))
+    assert torch.equal(value, layer(x) * x) and torch.equal(tangent, x + layer(x))
+
+
+def test_a_quantizer_with_a_generator_draws_from_it_alone():
+    x = torch.randn(4, 50, generator=generator(1), requires_grad=True)
+    layer, again = (Quantizer("fixed(8,3)", "fixed(8,3)", generator=generator(2)) for _ in range(2))
+    before = torch.get_rng_state()
+    first, second = layer(x), layer(x)
+    second.sum().backward()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(again(x), first) and torch.equal(again(x), second) and not torch.equal(first, second)
+
+
+def test_a_quantizer_refuses_another_rounding():
+    with pytest.raises(ValueError, match='rounding is .up., but must be "stochastic" or "nearest"'):
+        Quantizer("fixed(8,3)", rounding="up")

@@ -1,6 +1,7 @@
 """Q^vc against Algorithm 1 as the paper states it, and against its two promises: mean μ and variance v."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from scipy import stats
 
 from lpsgld import formats, quantize, vc_quantize
 from lpsgld.variance import BRANCHES, branches
-from tests.checks import FALSE_ALARM, assert_law
+from tests.checks import FALSE_ALARM, assert_law, assert_mean
 
 FORMATS = [FixedPoint(8, 3), BlockFloatingPoint(8, 0), FloatingPoint(4, 3)]
 RATIOS = [0.05, 0.5, 1.0, 2.0, 10.0, 1000.0]  # v / v0
@@ -195,10 +196,38 @@ def test_layout_dtype_and_input_stay():
         assert vc_quantize(mu.bfloat16(), v, fmt).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("variance", [-1.0, float("nan")])
-def test_a_variance_that_makes_no_sense(variance):
-    with pytest.raises(ValueError, match="variance is .*must be a number ≥ 0"):
-        vc_quantize(torch.ones(3), variance, FixedPoint(8, 3))
+@pytest.mark.parametrize("variance", [-1.0, math.nan, math.inf, torch.tensor(-1e-3), torch.tensor([1.0, -1.0, 1.0])])
+@pytest.mark.parametrize("fmt", ["fixed(8,3)", "block(8,-1)", None])
+def test_a_variance_that_makes_no_sense(variance, fmt):
+    with pytest.raises(ValueError, match="variance is .*must be a finite number ≥ 0"):
+        vc_quantize(torch.ones(3), variance, fmt)
+
+
+@pytest.mark.parametrize("variance", [torch.ones(1, 1), torch.ones(2), torch.ones(1, 3), torch.ones(3, 1)])
+def test_a_variance_never_changes_the_shape(variance):
+    with pytest.raises(ValueError, match=r"does not broadcast to \(3,\)"):
+        vc_quantize(torch.ones(3), variance, "fixed(8,3)")
+
+
+@pytest.mark.parametrize("mu", [torch.ones(3).int(), torch.ones(3) > 0, torch.ones(3).cfloat(), [1.0], 1.0])
+@pytest.mark.parametrize("fmt", ["fixed(8,3)", None])
+def test_what_is_no_tensor_of_real_numbers_is_refused(mu, fmt):
+    with pytest.raises(TypeError, match="vc_quantize needs a"):
+        vc_quantize(mu, 0.1, fmt)
+
+
+@pytest.mark.parametrize("fmt", ["fixed(12,8)", "block(12,0)", "block(12,-1)", "float(4,7)", "mxint8(block=4)", None])
+def test_each_element_has_the_variance_that_is_given_for_it(fmt):
+    """A large tensor, so that it is cut into pieces: 8 rows of 100,000, a variance each, and two that alternate."""
+    rows = torch.arange(1, 9)[:, None] * 1e-3
+    for variance in (rows, torch.tensor([0.05, 0.2]).repeat(50_000), rows.double()):
+        drawn = vc_quantize(torch.full((8, 100_000), 0.3), variance, fmt, generator(5))
+        wanted = variance.expand(8, 100_000).float()
+        assert_mean(((drawn - 0.3).square() / wanted).flatten(), 1.0, 1.5)
+        if fmt:
+            assert torch.equal(quantize(drawn, fmt, "nearest"), drawn), "on one grid a block"
+    one, each = (vc_quantize(torch.ones(50), v, fmt, generator(6)) for v in (0.1, torch.full((50,), 0.1)))
+    assert torch.equal(one, each)
 
 
 @pytest.mark.parametrize("fmt", FORMATS, ids=formats.name)

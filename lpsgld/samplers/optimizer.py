@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 
 from lpsgld import formats, text
-from lpsgld.formats import Format, whole_blocks_axis
+from lpsgld.formats import Format, FormatError, whole_blocks_axis
 from lpsgld.pieces import pieces
-from lpsgld.rounding import quantize
+from lpsgld.rounding import Draws, quantize, working
 from lpsgld.samplers.accumulators import Accumulator, require_accumulator
 from lpsgld.samplers.stacks import Stacks
+
+_LABELS = ("name", "initial_lr")  # of groups, which users and schedules put there
 
 
 class NonFiniteGradient(FloatingPointError):
@@ -48,28 +50,43 @@ class Setting(NamedTuple):
     def of(cls, group: dict) -> Setting:
         return cls(*(formats.parse(group[f]) if f in ("weight", "grad") else group[f] for f in cls._fields))
 
+    @property
+    def rounds_apart(self) -> bool:
+        """Whether the network computes with a rounded copy of θ."""
+        return self.accumulator == "full" and self.weight is not None
+
+    def keeps_theta(self, p: Tensor) -> bool:
+        """Whether θ is kept beside p: where p is a rounded copy of it, or too narrow to add small steps up."""
+        return self.rounds_apart or working(p) is not p
+
     def whole_blocks_axis(self) -> int | None:
         return whole_blocks_axis(self.weight, self.grad)
 
 
-class LowPrecisionOptimizer(torch.optim.Optimizer):
+class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
     """A sampler as an optimizer; a subclass says in `moved` what one step does with θ.
 
-    The parameters always hold what the network should compute with, Q_W(θ), from construction on. With the
-    accumulator "full" and a weight format, θ itself is kept beside them, as `state[p]["theta"]`.
+    The parameters that ask for gradients hold what the network should compute with, Q_W(θ), from construction on.
+    Where that is not θ itself (accumulator "full" with a weight format; parameters in bfloat16 or float16), θ is kept
+    beside them in float32 or float64, as `state[p]["theta"]`. Whoever writes into p after that moves the chain there:
+    the next step starts at θ = p. (On an accelerator this goes unnoticed if it is done through `p.data`.) Whoever
+    writes both, as loading a state_dict does, resumes it.
     """
 
     def __init__(
         self, params, defaults: dict[str, Any], generator: torch.Generator | None = None, compile: bool = False
     ):
-        if compile and generator is not None:
-            raise ValueError("a compiled step draws from torch's default generator: set generator=None")
-        self.generator = generator
         self._compiled = compile
+        self.generator = generator
+        self._forget()
+        super().__init__(params, _checked(defaults) | {"steps": 0})
+
+    def _forget(self) -> None:
+        """What is known of tensors, and what must not be shared with a copy."""
         self._stacked_step: Callable[..., None] | None = None
         self._stacks: dict[int, Stacks] = {}  # of each group
         self._first_nonfinite: Tensor | None = None
-        super().__init__(params, _checked(defaults) | {"steps": 0})
+        self._left: dict[Tensor, tuple] = {}  # how the last step left each parameter and its θ
 
     @staticmethod
     @abstractmethod
@@ -80,20 +97,26 @@ class LowPrecisionOptimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict) -> None:
         """Adds a group (its own lr, formats, ... if given) and rounds its parameters onto their grid.
 
-        Raises ValueError for a setting that there is not, or one that makes no sense, before anything changes.
+        Raises ValueError for a setting that there is not, or one that makes no sense, FormatError for a format that
+        the accumulator or a parameter cannot use, before anything changes.
         """
         for key in param_group:
-            if key != "param_names":
+            if key not in _LABELS:
                 text.one_of("setting of a parameter group", key, ["params", *self.defaults])
         super().add_param_group(_checked(self.defaults | param_group))
         group = self.param_groups[-1]
-        weight = formats.parse(group["weight"])
-        if weight is None:
-            return
+        setting = Setting.of(group)
+        try:
+            for name, p in zip(_names(group), group["params"], strict=True):
+                _require_fit(name, p, setting)
+        except (FormatError, TypeError):
+            self.param_groups.pop()
+            raise
         for p in group["params"]:
-            if group["accumulator"] == "full":
-                self.state[p]["theta"] = p.detach().clone()
-            p.copy_(quantize(p, weight, generator=self.generator))
+            if p.requires_grad:
+                self._follow(p, setting)
+                p.copy_(quantize(p, setting.weight, generator=self.generator))
+                self._leave(p)
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -103,20 +126,26 @@ class LowPrecisionOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            _checked(group, stepping=True)
+        for group in self.param_groups:
             group["steps"] += 1
         self._watch_gradients(self.param_groups[0]["steps"])
         for index, group in enumerate(self.param_groups):
             setting = Setting.of(group)
             params = [p for p in group["params"] if p.grad is not None]
+            for p in params:
+                self._follow(p, setting)
             if params and (self._compiled or params[0].device.type != "cpu"):
                 self._step_stacked(params, group["lr"], setting, index)
             else:
                 self._step_in_pieces(params, group["lr"], setting)
+            for p in params:
+                self._leave(p)
         return loss
 
     def _step_in_pieces(self, params: list[Tensor], lr: float | Tensor, setting: Setting) -> None:
         for p in params:
-            theta = self.state[p].get("theta", p) if p in self.state else p
+            theta = self.state[p]["theta"] if setting.keeps_theta(p) else p
             for part in pieces(p, p.grad, theta, axis=setting.whole_blocks_axis()):
                 _step_tensor(self.moved, *part, lr, setting, self.generator)
 
@@ -126,11 +155,66 @@ class LowPrecisionOptimizer(torch.optim.Optimizer):
         if current is None or not current.are_of(params, states):
             current = self._stacks[group] = Stacks(params, states, setting.whole_blocks_axis())
         if self._compiled and not isinstance(lr, Tensor):
-            lr = torch.full((), lr, device=params[0].device)
+            lr = torch.full((), lr, dtype=torch.float32, device=params[0].device)
         if self._stacked_step is None:
             every = partial(_step_stacks, self.moved)
             self._stacked_step = _fused(every, params[0].device) if self._compiled else every
         self._stacked_step(current.tensors(), lr, setting, self.generator)
+
+    # ---- θ beside the parameter ------------------------------------------------------------------------------------
+
+    def _follow(self, p: Tensor, setting: Setting) -> None:
+        """Keep θ beside p, or stop to. It starts at p, and starts again where p alone was written into since."""
+        if not setting.keeps_theta(p):
+            self.state.get(p, {}).pop("theta", None)
+            return
+        state = self.state[p]
+        if "theta" not in state:
+            state["theta"] = working(p).detach().clone()
+        elif p in self._left:
+            left, theta_left = self._left[p]
+            if _marks(p) != left and _marks(state["theta"]) == theta_left:
+                state["theta"].copy_(p)
+
+    def _leave(self, p: Tensor) -> None:
+        theta = self.state.get(p, {}).get("theta")
+        if theta is not None:
+            self._left[p] = _marks(p), _marks(theta)
+
+    @torch.no_grad()
+    def state_dict(self) -> dict[str, Any]:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if "theta" in self.state.get(p, {}):
+                    self._follow(p, Setting.of(group))
+                    self._leave(p)
+        return super().state_dict()
+
+    @torch.no_grad()
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises ValueError for the state of another optimizer, before anything changes."""
+        for group in state_dict["param_groups"]:
+            if lacking := [key for key in ("lr", "steps", *Setting._fields) if key not in group]:
+                raise ValueError(f"this is no state of {type(self).__name__}: a group lacks {', '.join(lacking)}")
+            _checked(group, stepping=True)
+        super().load_state_dict(state_dict)
+        saved, own = (
+            sum((g["params"] for g in groups), []) for groups in (state_dict["param_groups"], self.param_groups)
+        )
+        for index, p in zip(saved, own, strict=True):
+            theta = state_dict["state"].get(index, {}).get("theta")
+            if theta is not None:  # not in the parameter's own precision, as torch has it
+                precision = torch.promote_types(p.dtype, torch.float32)
+                self.state[p]["theta"] = theta.to(p.device, precision, copy=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_generator": self.generator, "_compiled": self._compiled}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._forget()
+
+    # ---- the watch for NaN -----------------------------------------------------------------------------------------
 
     def raise_if_nonfinite(self) -> None:
         """Raises NonFiniteGradient for the first step since the last call that met one. Waits for the device."""
@@ -141,9 +225,11 @@ class LowPrecisionOptimizer(torch.optim.Optimizer):
 
     def _watch_gradients(self, step: int) -> None:
         grads = [p.new_zeros(()) if p.grad is None else p.grad for group in self.param_groups for p in group["params"]]
-        largest = _largest(grads)
+        if any(x.layout != torch.strided for x in grads):
+            raise TypeError(f"{type(self).__name__} needs dense gradients: make embeddings with sparse=False")
+        largest = _largest([x if x.numel() else x.new_zeros(()) for x in grads])
         if self._first_nonfinite is None:
-            self._first_nonfinite = torch.full_like(largest, torch.inf)
+            self._first_nonfinite = torch.full_like(largest, torch.inf, dtype=torch.float32)
         self._first_nonfinite = self._first_nonfinite.where(largest.isfinite(), self._first_nonfinite.clamp(max=step))
         if largest.device.type == "cpu":
             self.raise_if_nonfinite()
@@ -154,10 +240,11 @@ class LowPrecisionOptimizer(torch.optim.Optimizer):
 
 
 def _step_tensor(moved_by, p: Tensor, slope: Tensor, theta: Tensor, lr, setting: Setting, generator) -> None:
-    """One step of θ and of p = Q_W(θ), both in place; they are one tensor where θ itself is on the grid."""
+    """One step of θ and of p = Q_W(θ), both in place; they are one tensor where θ is not kept apart."""
     moved = moved_by(theta, slope, lr, setting, generator)
-    if setting.accumulator == "full" and setting.weight is not None:
+    if setting.keeps_theta(p):
         theta.copy_(moved)
+    if setting.rounds_apart:
         moved = quantize(moved, setting.weight, generator=generator)
     p.copy_(moved)
 
@@ -181,19 +268,57 @@ def _largest(tensors: list[Tensor]) -> Tensor:
     return torch.stack(torch._foreach_norm(tensors, torch.inf))
 
 
-def _checked(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a group, formats as names. Raises ValueError or FormatError for what makes no sense."""
+def _checked(settings: dict[str, Any], stepping: bool = False) -> dict[str, Any]:
+    """The settings of a group, formats as names. Raises ValueError or FormatError for what makes no sense.
+
+    stepping: a schedule may have taken the step size to 0, and a tensor on an accelerator is not waited for.
+    """
     require_accumulator(settings["accumulator"])
     for what in ("lr", "num_data", "temperature", "weight_decay"):
-        _require(what, settings[what], positive=what in ("lr", "num_data"))
+        value = settings[what]
+        if not (stepping and isinstance(value, Tensor) and value.device.type != "cpu"):
+            _require(what, value, positive=what == "num_data" or what == "lr" and not stepping)
     weight = formats.parse(settings["weight"])
     if weight is not None and settings["accumulator"] == "vc":
         weight.require_head_room()
     return settings | {"weight": formats.name(weight), "grad": formats.name(settings["grad"])}
 
 
-def _require(what: str, value, positive: bool) -> None:
-    if isinstance(value, Tensor):
-        return  # looking at it would wait for the device
-    if not (0 < value if positive else 0 <= value) or value == math.inf:
-        raise ValueError(f"{what} is {value}, but must be a finite number {'>' if positive else '≥'} 0")
+def _require(what: str, value: Any, positive: bool) -> None:
+    try:
+        number = float(value) if not isinstance(value, str) else math.nan
+    except (TypeError, ValueError, RuntimeError):
+        number = math.nan
+    if not (0 < number if positive else 0 <= number) or number == math.inf or getattr(value, "shape", ()) != ():
+        raise ValueError(f"{what} is {value!r}, but must be a finite number {'>' if positive else '≥'} 0")
+
+
+def _require_fit(name: str, p: Tensor, setting: Setting) -> None:
+    """Raises FormatError or TypeError for a parameter that cannot take steps in these formats."""
+    if not p.requires_grad:
+        return
+    if p.is_complex():
+        raise TypeError(f"{name} holds complex numbers, but steps and noise are real: give its parts as two parameters")
+    bits = 1 - round(math.log2(torch.finfo(p.dtype).eps))
+    if setting.weight is not None and setting.weight.significant_bits > bits:
+        raise FormatError(
+            f"{name} is kept in {p.dtype}, which holds {bits} significant bits, but {setting.weight.name} has "
+            f"{setting.weight.significant_bits}: convert the network to float32, or choose a format of fewer bits"
+        )
+    for fmt in (setting.weight, setting.grad):
+        try:
+            quantize(torch.empty_like(p, device="meta"), fmt)
+        except FormatError as error:
+            raise FormatError(f"{name}: {error}") from None
+
+
+def _names(group: dict[str, Any]) -> list[str]:
+    return group.get("param_names") or [f"parameter {i} of the group" for i in range(len(group["params"]))]
+
+
+def _marks(x: Tensor) -> tuple:
+    """What changes when somebody writes into x. On the CPU some values tell of writes that torch does not count."""
+    n, some = x.numel(), ()
+    if n and x.device.type == "cpu":
+        some = tuple(x.detach().as_strided((min(n, 16),), (max(n // 16, 1),)).tolist())
+    return x.data_ptr(), x._version, some

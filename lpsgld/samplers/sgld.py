@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lpsgld.formats import AnyFormat
-from lpsgld.rounding import quantize
+from lpsgld.rounding import quantize, working
 from lpsgld.samplers.accumulators import Accumulator, accumulate
 from lpsgld.samplers.optimizer import LowPrecisionOptimizer, Setting
 
@@ -38,10 +38,11 @@ def proposal(
     """μ = θ - lr·(Q_G(g) + λθ) and v = 2·lr·T/N: where a Langevin step leads from θ.
 
     slope: g, the gradient of the mean loss of N = num_data observations (N = 1: of the energy itself, and lr is the
-    step size α). weight_decay: λ. grad: the format of Q_G.
+    step size α). weight_decay: λ. grad: the format of Q_G. In float32, or float64 if θ is: in narrower numbers, steps
+    smaller than their gap would be lost.
     """
-    slope = quantize(slope, grad, generator=generator)
-    if weight_decay:
+    theta, slope = working(theta), quantize(working(slope), grad, generator=generator)
+    if isinstance(weight_decay, Tensor) or weight_decay:
         slope = slope + weight_decay * theta
     return Proposal(theta - lr * slope, 2 * lr * temperature / num_data)
 
@@ -70,19 +71,29 @@ class SGLD(LowPrecisionOptimizer):
     U = num_data·(mean loss + weight_decay/2·|θ|²). How θ is rounded is told in `accumulators.accumulate`. The chain
     samples the posterior at `temperature`; temperature 0 is low-precision SGD.
 
-    The parameters always hold what the network should compute with, Q_W(θ), from construction on. With the
-    accumulator "full" and a weight format, θ itself is kept beside them, as `state[p]["theta"]`.
+    The parameters always hold what the network should compute with, Q_W(θ), from construction on; parameters that ask
+    for no gradient are left alone. Where θ is kept, and what becomes of it when weights are loaded later, is told in
+    `LowPrecisionOptimizer`.
+
+    **One chain on several processes** (`DistributedDataParallel`): all replicas must hold the same weights, so they
+    must draw the same noise. Wrap the network first, then give the optimizer of every process a generator of its own
+    with the same seed, `generator=torch.Generator(device).manual_seed(seed)`; gradients are averaged by the wrapper,
+    and num_data counts the whole training set. Quantizers should draw differently for different images: leave them to
+    torch's default generator, seeded by the rank, or give them generators of their own. What one process draws more
+    often than another (in a smaller batch, or evaluating alone) then never reaches the weights.
 
     params: tensors, groups, or `model.named_parameters()`, whose names then appear in errors. lr: step size on the
     mean loss, a number or a 0-d tensor. weight, grad: number formats of weights and gradients: a format, its name or a
     `qtorch` descriptor; None is full precision.
-    generator: of the parameters' device; None is torch's default one. Not part of the state_dict. compile: fuse the
-    step of all parameters with `torch.compile`; the step size is data then, so that a schedule compiles nothing again.
+    generator: of the parameters' device; None is torch's default one. Not part of the state_dict; a deep copy has its
+    own, in the same state. compile: fuse the step of all parameters with `torch.compile`; the step size is data then,
+    so that a schedule compiles nothing again. (With a generator, its numbers are drawn outside of the fused loops.)
 
     `step` raises NonFiniteGradient before any parameter changes. On an accelerator that check would stall every step:
     there it is only recorded, and `raise_if_nonfinite` (call it once an epoch) raises. The constructor and
     `add_param_group` raise ValueError for a setting that makes no sense or that there is not, FormatError for a format
-    that the accumulator cannot use, before anything changes.
+    that the accumulator or a parameter cannot use, before anything changes; `step` raises them for what was put into
+    the groups since.
     """
 
     def __init__(

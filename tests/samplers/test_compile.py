@@ -1,5 +1,6 @@
 """Under torch.compile and autocast: the same values where rounding is nearest, the same law where it is stochastic."""
 
+import copy
 import math
 import shutil
 
@@ -8,7 +9,7 @@ import torch
 from qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
 from scipy import stats
 
-from lpsgld import Quantizer, formats, quantize, vc_quantize
+from lpsgld import SGLD, Quantizer, formats, quantize, vc_quantize
 from lpsgld.samplers.accumulators import accumulate
 from tests.checks import FALSE_ALARM, assert_mean
 
@@ -130,3 +131,41 @@ def test_update_with_a_step_size_that_changes_does_not_compile_again(accumulator
             assert square.mean() > v  # by what rounding adds
         else:
             assert_mean(square, v, float(square.std()))
+
+
+def test_a_generator_of_ones_own_gives_the_bits_of_the_eager_network():
+    x, error = torch.randn(300, 50), torch.randn(300, 50)
+
+    def results(wrap, layer):
+        run, x_in = wrap(layer), x.clone().requires_grad_()
+        outs = [run(x_in) for _ in range(2)]
+        outs[1].backward(error)
+        return *outs, x_in.grad
+
+    layer = Quantizer(BLOCK, FIXED, generator=torch.Generator().manual_seed(5))
+    twin = copy.deepcopy(layer)
+    eager, fused = results(lambda layer: layer, layer), results(compiled, twin)
+    assert all(torch.equal(a, b) for a, b in zip(eager, fused, strict=True))
+    assert not torch.equal(eager[0], eager[1]), "each call draws afresh"
+    assert layer.generator is not twin.generator
+
+
+@pytest.mark.parametrize("accumulator", ["full", "naive", "vc"])
+def test_a_compiled_step_with_a_generator_is_reproducible_and_leaves_the_default_one_alone(accumulator):
+    finals = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        net = torch.nn.Linear(20, 10)
+        draws = torch.Generator().manual_seed(2)
+        optimizer = SGLD(
+            net.parameters(), 0.1, num_data=5, weight=BLOCK, accumulator=accumulator, generator=draws, compile=True
+        )
+        before = torch.get_rng_state()
+        for p in net.parameters():
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+        optimizer.step()
+        assert torch.equal(torch.get_rng_state(), before)
+        assert torch.equal(quantize(net.weight.detach(), BLOCK, "nearest"), net.weight)
+        finals.append(net.weight.detach().clone())
+    assert torch.equal(*finals)

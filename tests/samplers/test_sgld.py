@@ -188,6 +188,15 @@ def test_unnamed_parameters_are_counted():
         ({"num_data": 0}, "num_data is 0"),
         ({"temperature": -1.0}, "temperature is -1.0"),
         ({"weight_decay": math.inf}, "weight_decay is inf"),
+        ({"lr": torch.tensor(math.nan)}, "lr is tensor.nan"),
+        ({"lr": torch.tensor([0.1])}, "lr is tensor"),
+        ({"lr": "0.1"}, "lr is '0.1'"),
+        ({"lr": None}, "lr is None"),
+        ({"num_data": torch.tensor(0)}, "num_data is tensor.0"),
+        ({"num_data": math.nan}, "num_data is nan"),
+        ({"temperature": torch.tensor(-1.0)}, "temperature is tensor.-1"),
+        ({"temperature": 1j}, "temperature is 1j"),
+        ({"weight_decay": torch.tensor(math.inf)}, "weight_decay is tensor.inf"),
         ({"accumulator": "VC"}, '\'VC\'.*"full", "naive", "vc"'),
         ({"weight": "fixd(8,3)"}, 'Did you mean "fixed'),
         ({"weight": "nvfp4", "accumulator": "vc"}, "no variance-corrected rounding.*no power of two"),
@@ -254,3 +263,64 @@ def test_groups_take_a_format_in_each_of_its_three_forms(weight):
     optimizer = SGLD([{"params": [p]}, {"params": [q], "weight": weight}], 0.1, num_data=10, accumulator="naive")
     assert optimizer.param_groups[1]["weight"] == "block(8,0)" and optimizer.param_groups[0]["weight"] == "full"
     assert torch.equal(q, quantize(q.detach(), "block(8,0)", "nearest")) and not torch.equal(q, before)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [
+        ("lr", math.nan, "lr is nan"),
+        ("lr", torch.tensor(math.nan), "lr is tensor.nan"),
+        ("lr", -0.1, "lr is -0.1"),
+        ("temperature", -1.0, "temperature is -1.0"),
+        ("num_data", 0, "num_data is 0"),
+        ("weight_decay", torch.tensor(-1.0), "weight_decay is"),
+        ("weight", "fixd(8,3)", "Did you mean"),
+        ("accumulator", "both", "both"),
+    ],
+)
+def test_a_setting_that_a_group_is_given_later_stops_the_step_before_anything_changes(setting, value, says):
+    a, b = parameter(10), parameter(10, seed=1)
+    optimizer = SGLD([{"params": [a]}, {"params": [b]}], 0.1, num_data=10, weight=W)
+    before = [p.detach().clone() for p in (a, b)]
+    a.grad = b.grad = torch.ones(10)
+    optimizer.param_groups[1][setting] = value
+    with pytest.raises(ValueError, match=says):
+        optimizer.step()
+    assert torch.equal(a, before[0]) and torch.equal(b, before[1]) and optimizer.param_groups[0]["steps"] == 0
+
+
+def test_schedulers_of_torch_may_start_from_a_step_size_of_zero():
+    p = parameter(10)
+    optimizer = SGLD([{"params": [p], "name": "all", "initial_lr": 0.1}], 0.1, num_data=10, weight=W)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: min(1.0, epoch / 5))
+    for _ in range(3):
+        p.grad = torch.ones(10)
+        optimizer.step()
+        schedule.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.06)
+
+
+def test_parameters_that_no_step_fits_are_refused():
+    for p, says in (
+        (torch.nn.Parameter(torch.ones(2, dtype=torch.complex64)), "complex"),
+        (torch.nn.Embedding(5, 2, sparse=True), "dense gradients"),
+    ):
+        with pytest.raises(TypeError, match=says):
+            if isinstance(p, torch.nn.Embedding):
+                p(torch.tensor([1, 2])).sum().backward()
+                SGLD(p.parameters(), 0.1, num_data=1).step()
+            else:
+                SGLD([p], 0.1, num_data=1)
+
+
+def test_empty_parameters_and_several_precisions_take_steps_together():
+    parts = [torch.nn.Parameter(torch.ones(n, dtype=kind)) for n, kind in ((0, torch.float32), (3, torch.float64))]
+    parts += [torch.nn.Parameter(torch.ones(3, dtype=torch.bfloat16)), parameter(3)]
+    optimizer = SGLD(parts, 0.5, num_data=1, temperature=0.0, weight="fixed(8,3)")
+    for p in parts:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    assert all((p == 0.5).all() for p in parts[1:3])
+    parts[2].grad[1] = math.inf
+    with pytest.raises(NonFiniteGradient, match="parameter 2"):
+        optimizer.step()

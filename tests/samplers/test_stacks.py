@@ -114,8 +114,3 @@ def test_parameters_that_were_moved_or_loaded_are_stacked_again(stacked):
     optimizer.step()
     assert optimizer._stacks[0] is not second
     assert all((p == 0.25).all() for p in net.parameters())
-
-
-def test_a_compiled_step_refuses_a_generator():
-    with pytest.raises(ValueError, match="default generator"):
-        SGLD([nn.Parameter(torch.ones(2))], lr=0.1, num_data=1, compile=True, generator=torch.Generator())
