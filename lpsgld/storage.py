@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ from lpsgld import formats
 from lpsgld.files import write_atomically
 from lpsgld.formats import AnyFormat, Format, FormatError
 from lpsgld.formats.base import integer_type
-from lpsgld.text import Mistake
+from lpsgld.text import Mistake, one_of
 
 _MARK = "lpsgld"  # metadata key that tells our files from foreign ones
 _VERSION = 2
@@ -98,52 +98,91 @@ def spread(squeezed: Tensor, bits: int, shape: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class Sample:
-    """A posterior sample read from disk: `state` for `model.load_state_dict`, its weight format, the run's recipe, and
-    what else was told of its origin when it was saved."""
+    """A posterior sample read from disk: `state` for `model.load_state_dict`, the format of its weights (of each
+    parameter by name, if they differ), the run's recipe, and what else was told of its origin when it was saved."""
 
     state: dict[str, Tensor]
-    weight: Format | None
+    weight: Format | None | dict[str, Format | None]
     recipe: dict[str, Any]
     origin: dict[str, Any]
 
 
 def save_sample(
-    path: str | Path, model: nn.Module, weight: AnyFormat, recipe: Mapping[str, Any], **origin: Any
+    path: str | Path,
+    model: nn.Module,
+    weight: AnyFormat | Mapping[str, AnyFormat],
+    recipe: Mapping[str, Any],
+    **origin: Any,
 ) -> None:
-    """Write the model's parameters, packed in the format `weight`, and its buffers to one safetensors file.
+    """Write all that the model's `state_dict` holds to one safetensors file, its parameters packed.
 
-    recipe, origin: anything that JSON can hold; they come back as `Sample.recipe` and `Sample.origin`. Raises
-    StorageError if a parameter is off its grid, FileError if the file cannot be written.
+    weight: the format of all parameters, or that of each by its name, in which a parameter that is not named is in full
+    precision (`SGLD.weights(model)` tells it). Full precision is kept as it is, of whatever type; what is tied is
+    stored once. recipe, origin: anything that JSON can hold; they come back as `Sample.recipe` and `Sample.origin`.
+    Raises StorageError if a parameter is off its grid or the state holds no tensor, FileError if the file cannot be
+    written.
     """
-    tensors = {f"buffer/{name}": buffer.detach() for name, buffer in model.named_buffers()}
+    state = model.state_dict(keep_vars=True)
+    for name in weight if isinstance(weight, Mapping) else ():
+        one_of("parameter", name, state, StorageError)
+    tensors: dict[str, Tensor] = {}
     shapes: dict[str, list[int]] = {}  # of the parameters whose codes share bytes
-    for name, parameter in model.named_parameters():
-        try:
-            packed = pack(parameter, weight)
-        except StorageError as error:
-            raise StorageError(f"parameter {name}: {error}") from None
-        codes = packed.codes
-        if packed.fmt is not None and packed.fmt.bits not in _WHOLE:
-            shapes[name], codes = list(codes.shape), squeeze(codes, packed.fmt.bits)
-        tensors[f"codes/{name}"] = codes
-        tensors |= {f"scales{i}/{name}": scales for i, scales in enumerate(packed.scales)}
-    about = {"weight": formats.name(weight), "recipe": dict(recipe), "shapes": shapes, "origin": origin}
-    save_tensors(path, "sample", tensors, about)
+    types: dict[str, str] = {}  # of the packed parameters that are not float32
+    tied: dict[str, str] = {}
+    first: dict[Tensor, str] = {}
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise StorageError(f"{name} is {type(value).__name__}, but a sample holds tensors only")
+        if first.setdefault(value, name) != name:
+            tied[name] = first[value]
+        elif isinstance(value, nn.Parameter):
+            fmt = formats.parse(weight.get(name) if isinstance(weight, Mapping) else weight)
+            codes, scales = _codes(name, value.detach(), fmt)
+            if fmt is not None and fmt.bits not in _WHOLE:
+                shapes[name], codes = list(codes.shape), squeeze(codes, fmt.bits)
+            if fmt is not None and value.dtype != torch.float32:
+                types[name] = str(value.dtype).removeprefix("torch.")
+            tensors[f"codes/{name}"] = codes
+            tensors |= {f"scales{i}/{name}": part for i, part in enumerate(scales)}
+        else:
+            tensors[f"buffer/{name}"] = value.detach().clone()  # some may share memory
+    about = {"weight": _of_all(formats.name, weight), "recipe": dict(recipe), "shapes": shapes, "origin": origin}
+    save_tensors(path, "sample", tensors, about | {"types": types, "tied": tied})
+
+
+def _of_all(function: Callable[[Any], Any], weight: Any) -> Any:
+    """The function of a format, or of each of several by name."""
+    return {name: function(fmt) for name, fmt in weight.items()} if isinstance(weight, Mapping) else function(weight)
+
+
+def _codes(name: str, x: Tensor, fmt: Format | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+    if fmt is None:
+        return x.clone(), ()
+    if not torch.equal(x.float().to(x.dtype), x):
+        raise StorageError(f"parameter {name} holds {x.dtype} numbers that are none of the format {fmt.name}")
+    try:
+        return pack(x.float(), fmt)[1:]
+    except StorageError as error:
+        raise StorageError(f"parameter {name}: {error}") from None
 
 
 def load_sample(path: str | Path) -> Sample:
     """The posterior sample in a file of `save_sample`. Raises StorageError for a missing, foreign or damaged file."""
     tensors, meta = load_tensors(path, "sample")
-    weight, shapes = formats.parse(meta["weight"]), meta["shapes"]
+    weight, shapes, types = _of_all(formats.parse, meta["weight"]), meta["shapes"], meta.get("types", {})
     state = {}
     for key, tensor in tensors.items():
         kind, name = key.split("/", 1)
         if kind == "buffer":
             state[name] = tensor
         elif kind == "codes":
-            codes = spread(tensor, weight.bits, shapes[name]) if name in shapes else tensor
+            fmt = weight.get(name) if isinstance(weight, dict) else weight
+            codes = spread(tensor, fmt.bits, shapes[name]) if name in shapes else tensor
             scales = [tensors[k] for k in sorted(tensors) if k.startswith("scales") and k.split("/", 1)[1] == name]
-            state[name] = unpack(Packed(weight, codes, tuple(scales)))
+            state[name] = unpack(Packed(fmt, codes, tuple(scales)))
+            if name in types:
+                state[name] = state[name].to(getattr(torch, types[name]))
+    state |= {name: state[other] for name, other in meta.get("tied", {}).items()}
     return Sample(state, weight, meta["recipe"], meta.get("origin", {}))
 
 

@@ -149,3 +149,37 @@ def test_bins_must_be_whole():
     p, y = predictions(4)
     with pytest.raises(metrics.MetricError, match="bins is 0"):
         metrics.reliability(p, y, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("classes", [2, 10, 1000, 50_000])
+@pytest.mark.parametrize("cast", [False, True])
+def test_softmax_outputs_of_narrow_types_are_scored(dtype, classes, cast):
+    logits = torch.randn(200, classes, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(200) % classes
+    narrow = torch.softmax(logits.to(dtype), 1)
+    p = narrow.float() if cast else narrow
+    exact = torch.softmax(logits.double(), 1)
+    assert metrics.error(p, labels) == pytest.approx(metrics.error(exact, labels), abs=0.03)
+    gap = torch.finfo(dtype).eps
+    assert metrics.nll(p, labels) == pytest.approx(metrics.nll(exact, labels), abs=12 * gap)
+    assert metrics.summary(p, labels).keys() == metrics.summary(exact, labels).keys()
+
+
+def test_a_float16_probability_of_zero_is_at_least_its_smallest_number():
+    p = torch.tensor([[0.0, 1.0]], dtype=torch.float16)
+    assert metrics.nll(p, torch.tensor([0])) == pytest.approx(24 * math.log(2))
+
+
+def test_scores_within_autocast():
+    labels = torch.arange(50) % 10
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = torch.randn(50, 30, generator=torch.Generator().manual_seed(0)) @ torch.ones(30, 10)
+        assert 0 <= metrics.error(logits.softmax(1), labels) <= 1
+
+
+def test_rows_that_are_no_probabilities_are_still_refused():
+    p = torch.full((3, 4), 0.25)
+    for wrong in (p * 1.01, p * 0.99, p - 0.3, torch.sigmoid(p)):
+        with pytest.raises(metrics.MetricError, match="sum to 1"):
+            metrics.error(wrong, torch.zeros(3, dtype=torch.long))

@@ -1,5 +1,7 @@
 """Packed tensors come back bit for bit, and damaged files are refused."""
 
+import copy
+
 import pytest
 import safetensors.torch
 import torch
@@ -148,6 +150,95 @@ def test_equal_samples_are_equal_files(tmp_path):
     for name in ("a", "b"):
         storage.save_sample(tmp_path / name, network(4, "block(8,0)"), formats.parse("block(8,0)"), {"lr": 0.5})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+class Tied(torch.nn.Module):
+    """An embedding whose matrix is also the last layer's, and buffers of which one is not for keeping."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.norm = torch.nn.Embedding(7, 4), torch.nn.LayerNorm(4)
+        self.last = torch.nn.Linear(4, 7)
+        self.last.weight = self.embedding.weight
+        self.register_buffer("mask", torch.ones(3, dtype=torch.bool))
+        self.register_buffer("again", self.mask)
+        self.register_buffer("view", torch.arange(6.0)[2:])
+        self.register_buffer("scratch", torch.zeros(2), persistent=False)
+
+
+def stepped(net, groups, **settings):
+    optimizer = lpsgld.SGLD(groups, 0.1, num_data=10, **settings)
+    for p in net.parameters():
+        p.grad = torch.ones_like(p) if p.requires_grad else None
+    optimizer.step()
+    return optimizer
+
+
+def assert_comes_back(path, net):
+    fresh = type(net)() if isinstance(net, Tied) else copy.deepcopy(net)
+    state = storage.load_sample(path).state
+    fresh.load_state_dict(state)  # strict: no name is missing, none too many
+    wanted = net.state_dict()
+    assert state.keys() == wanted.keys() and all(torch.equal(fresh.state_dict()[k], wanted[k]) for k in wanted)
+    assert all(state[k].dtype == wanted[k].dtype for k in wanted)
+
+
+def test_tied_weights_and_buffers_that_are_not_kept_come_back(tmp_path):
+    net = Tied()
+    stepped(net, net.named_parameters(), weight="block(8,0)")
+    storage.save_sample(tmp_path / "s", net, "block(8,0)", {})
+    assert_comes_back(tmp_path / "s", net)
+    state = storage.load_sample(tmp_path / "s").state
+    assert state["last.weight"] is state["embedding.weight"]
+    names = safetensors.safe_open(tmp_path / "s", "pt").keys()
+    assert "codes/embedding.weight" in names and "codes/last.weight" not in names
+
+
+def test_groups_of_several_formats_are_one_sample(tmp_path):
+    net = Tied()
+    net.last.bias.requires_grad_(False)
+    groups = [
+        {"params": [net.embedding.weight], "weight": "block(6,0)"},
+        {"params": [*net.norm.parameters()]},
+        {"params": [net.last.bias], "weight": "fixed(4,2)"},
+    ]
+    optimizer = stepped(net, groups)
+    weights = optimizer.weights(net)
+    assert weights == {"embedding.weight": "block(6,0)", "norm.weight": "full", "norm.bias": "full"}
+    storage.save_sample(tmp_path / "s", net, weights, {"seed": 1})
+    assert_comes_back(tmp_path / "s", net)
+    assert storage.load_sample(tmp_path / "s").weight["embedding.weight"] == formats.parse("block(6,0)")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("weight", ["fixed(8,3)", "block(4,0)", "full"])
+def test_parameters_of_other_types_come_back_in_them(tmp_path, dtype, weight):
+    net = torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.BatchNorm1d(3)).to(dtype)
+    stepped(net, net.parameters(), weight=weight)
+    storage.save_sample(tmp_path / "s", net, weight, {})
+    assert_comes_back(tmp_path / "s", net)
+
+
+def test_float64_numbers_beside_the_grid_are_refused(tmp_path):
+    net = torch.nn.Linear(2, 2).double()
+    torch.nn.init.constant_(net.weight, 0.5 + 2.0**-40)
+    with pytest.raises(StorageError, match="parameter weight holds torch.float64 numbers"):
+        storage.save_sample(tmp_path / "s", net, "fixed(8,3)", {})
+
+
+def test_a_misspelt_parameter_is_told(tmp_path):
+    with pytest.raises(StorageError, match='no parameter .wieght.*Did you mean "weight"'):
+        storage.save_sample(tmp_path / "s", torch.nn.Linear(2, 2), {"wieght": "fixed(8,3)"}, {})
+
+
+def test_a_state_that_is_no_tensor_is_refused(tmp_path):
+    class Extra(torch.nn.Linear):
+        def get_extra_state(self):
+            return {"a": 1}
+
+    net = Extra(2, 2)
+    with pytest.raises(StorageError, match="_extra_state is dict"):
+        storage.save_sample(tmp_path / "s", net, None, {})
 
 
 # ---- bad files -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lpsgld import formats, text
 from lpsgld.formats import Format, FormatError, whole_blocks_axis
@@ -215,6 +215,11 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
         self._forget()
 
     # ---- the watch for NaN -----------------------------------------------------------------------------------------
+
+    def weights(self, model: nn.Module) -> dict[str, str]:
+        """The weight format of each parameter of the model that this optimizer steps, by name, as `storage` asks."""
+        known = {p: group["weight"] for group in self.param_groups for p in group["params"] if p.requires_grad}
+        return {name: known[p] for name, p in model.named_parameters() if p in known}
 
     def raise_if_nonfinite(self) -> None:
         """Raises NonFiniteGradient for the first step since the last call that met one. Waits for the device."""
