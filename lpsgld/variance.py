@@ -104,29 +104,29 @@ def _checked(function: str, mu: Any, variance: float | Tensor, fmt: Format | Non
     """The variance v and √v, if the arguments make sense. Where v differs between elements, both are tensors of μ's
     shape, and what is given for √v is the largest of an element's block: head-room must do for all of it."""
     require_floating(function, mu)
+    if fmt is not None:
+        fmt.require_head_room()
     if not isinstance(variance, Tensor):
-        _require_variance(0 <= variance < math.inf, variance)
+        if not 0 <= variance < math.inf:
+            raise ValueError(f"the variance is {variance}, but must be a finite number ≥ 0")
         return variance, variance**0.5
-    v = variance.to(mu.device, working(mu[:0] if mu.dim() else mu).dtype)
+    if variance.is_complex() or variance.dtype == torch.bool:
+        raise TypeError(f"{function} needs a variance of real numbers, but was given {variance.dtype}")
+    v = variance.to(mu.device, torch.promote_types(mu.dtype, torch.float32))
+    if v.dim():
+        try:
+            v = v.expand_as(mu)
+        except RuntimeError:
+            given = tuple(variance.shape)
+            raise ValueError(f"the variance has shape {given}, which does not broadcast to {tuple(mu.shape)}") from None
     allowed = (v >= 0) & (v < math.inf)
-    if eager_on_cpu(v):
-        _require_variance(bool(allowed.all()), f"{v.min():g} to {v.max():g}" if v.numel() > 1 else v.item())
-    else:
+    if not eager_on_cpu(v):
         v = v.where(allowed, math.nan)
-    if not v.dim():
-        return v, v**0.5
-    try:
-        v = v.expand_as(mu)
-    except RuntimeError:
-        given = tuple(v.shape)
-        raise ValueError(f"the variance has shape {given}, which does not broadcast to {tuple(mu.shape)}") from None
-    blocks = () if fmt is None else fmt.shared(v**0.5)
-    return v, *(blocks or (v**0.5,))
-
-
-def _require_variance(allowed: bool, given: Any) -> None:
-    if not allowed:
-        raise ValueError(f"the variance is {given}, but must be a finite number ≥ 0")
+    elif not bool(allowed.all()):
+        raise ValueError(f"the variance is {v[~allowed][0].item()}, but must be a finite number ≥ 0")
+    if v.dim() and fmt is not None and (of_blocks := fmt.shared(v**0.5)):
+        return v, *of_blocks
+    return v, v**0.5
 
 
 def _local(

@@ -12,6 +12,7 @@ from qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
 from scipy import stats
 
 from lpsgld import formats, quantize, vc_quantize
+from lpsgld.formats import FormatError
 from lpsgld.variance import BRANCHES, branches
 from tests.checks import FALSE_ALARM, assert_law, assert_mean
 
@@ -207,6 +208,18 @@ def test_a_variance_that_makes_no_sense(variance, fmt):
 def test_a_variance_never_changes_the_shape(variance):
     with pytest.raises(ValueError, match=r"does not broadcast to \(3,\)"):
         vc_quantize(torch.ones(3), variance, "fixed(8,3)")
+
+
+@pytest.mark.parametrize("variance", [torch.ones(3, dtype=torch.bool), torch.ones(3).cfloat()])
+def test_a_variance_is_real(variance):
+    with pytest.raises(TypeError, match="a variance of real numbers"):
+        vc_quantize(torch.ones(3), variance, "fixed(8,3)")
+
+
+@pytest.mark.parametrize("variance", [0.1, torch.tensor(0.1), torch.full((4,), 0.1)])
+def test_a_format_without_head_room_is_refused_however_the_variance_is_given(variance):
+    with pytest.raises(FormatError, match="no power of two"):
+        vc_quantize(torch.ones(4), variance, "nvfp4")
 
 
 @pytest.mark.parametrize("mu", [torch.ones(3).int(), torch.ones(3) > 0, torch.ones(3).cfloat(), [1.0], 1.0])
