@@ -1,21 +1,22 @@
 """The command line: `lpsgld` or `python -m lpsgld`.
 
-Each subcommand is a row of COMMANDS: its name, one line of help, the function that adds its arguments and the
-function that runs it and returns the exit status. Those of notebooks import the batch runner inside: the library alone
-(`pip install lpsgld`) has no papermill and no Jupyter.
+Each subcommand is a row of `commands`: its name, one line of help, the function that adds its arguments and the
+function that runs it and returns the exit status. All import what they need inside: the library alone
+(`pip install lpsgld`) has no papermill and no Jupyter, and Ctrl-C may come while torch is imported.
 """
 
 import argparse
+import contextlib
+import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lpsgld.bnn import cli
 from lpsgld.text import Mistake
 
-FAILURE, MISTAKE, INTERRUPTED = 1, 2, 130
+FAILURE, MISTAKE, INTERRUPTED, UNREAD = 1, 2, 130, 141
 
 
 class Command(NamedTuple):
@@ -26,10 +27,14 @@ class Command(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand. 0: success, 1: a notebook failed, 2: the request cannot be met, 130: interrupted."""
-    options = _parser().parse_args(arguments)
+    """Run one subcommand. 0: success, 1: a notebook failed, 2: the request cannot be met, 130: interrupted.
+
+    141: nobody reads the output to its end, as in `lpsgld list | head -1`.
+    """
     try:
-        return options.function(options)
+        with _output():
+            options = _parser().parse_args(arguments)
+            return options.function(options)
     except Mistake as mistake:
         print(f"lpsgld: {mistake}", file=sys.stderr)
         return MISTAKE
@@ -42,12 +47,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("lpsgld: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        return UNREAD
+
+
+@contextlib.contextmanager
+def _output() -> Iterator[None]:
+    """Let any text be printed, whatever the terminal's encoding, and have it written while its failure can be told."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # no stream at all, if it was closed
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        try:
+            print(end="", flush=True)
+        except OSError as error:
+            # What is left cannot be written at the interpreter's end either, which would complain once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise Mistake(f"the output cannot be written: {error.strerror}. Send it to another file") from error
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lpsgld", description="Low-precision SGLD: notebooks and experiments.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
+    for command in commands():
         subparser = subparsers.add_parser(command.name, help=command.help, description=command.help)
         command.add_arguments(subparser)
         subparser.set_defaults(function=command.function)
@@ -83,8 +109,11 @@ def _execute(
     from lpsgld import batch
     from lpsgld.batch.report import report
 
-    # `kill` ends a run as Ctrl-C does: no kernel is left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # `kill` and a closed terminal end a run as Ctrl-C does: no kernel is left behind.
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores it
+            signal.signal(number, signal.default_int_handler)
     results = batch.run_notebooks(notebooks, profile, overrides, out, directory)
     print("\n" + report(results, batch.run_directory(directory, profile, out)))
     statuses = {result.status for result in results}
@@ -168,22 +197,24 @@ def _slides(options: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = (
-    Command("run", "execute notebooks in order, with papermill", _add_run_arguments, _run),
-    Command("list", "show the notebooks, their questions and their parameters", _add_list_arguments, _list),
-    Command("figures", "draw figures for slides again, by running their notebooks", _add_figures_arguments, _figures),
-    Command("book", "print executed notebooks as an HTML book", _add_book_arguments, _book),
-    Command("slides", "make the deck of slides, one HTML file", _add_slides_arguments, _slides),
-    Command("train", "train a recipe and keep samples", cli.add_train_arguments, cli.train_command),
-    Command("evaluate", "score a run's ensemble", cli.add_evaluate_arguments, cli.evaluate_command),
-    Command(
-        "reproduce",
-        "train and record the paper's table",
-        cli.add_reproduce_arguments,
-        cli.reproduce_command,
-    ),
-    Command("recipes", "show the recipes", cli.add_recipes_arguments, cli.recipes_command),
-)
+def commands() -> tuple[Command, ...]:
+    """All subcommands, in the order of the help."""
+    from lpsgld.bnn import cli
+
+    return (
+        Command("run", "execute notebooks in order, with papermill", _add_run_arguments, _run),
+        Command("list", "show the notebooks, their questions and their parameters", _add_list_arguments, _list),
+        Command(
+            "figures", "draw figures for slides again, by running their notebooks", _add_figures_arguments, _figures
+        ),
+        Command("book", "print executed notebooks as an HTML book", _add_book_arguments, _book),
+        Command("slides", "make the deck of slides, one HTML file", _add_slides_arguments, _slides),
+        Command("train", "train a recipe and keep samples", cli.add_train_arguments, cli.train_command),
+        Command("evaluate", "score a run's ensemble", cli.add_evaluate_arguments, cli.evaluate_command),
+        Command("reproduce", "train and record the paper's table", cli.add_reproduce_arguments, cli.reproduce_command),
+        Command("recipes", "show the recipes", cli.add_recipes_arguments, cli.recipes_command),
+    )
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,12 +6,16 @@ import contextlib
 import errno
 import glob
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
 
 from lpsgld.text import Mistake
+
+_SCRATCH = ".lpsgld-"  # begins the names of folders that `scratch_folder` makes
 
 
 class FileError(Mistake, OSError):
@@ -71,6 +75,30 @@ def locked(folder: str | Path, patience: float = 60.0) -> Iterator[None]:
     try:
         yield
     finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def scratch_folder(folder: str | Path) -> Iterator[Path]:
+    """A new folder inside `folder` for files on their way; gone afterwards, as are those that killed processes left.
+
+    Each such folder holds a lock that the system frees however its process ends: whose lock is free, is nobody's.
+    """
+    folder = Path(folder)
+    for abandoned in folder.glob(f"{_SCRATCH}????????"):
+        with contextlib.suppress(OSError), filelock.FileLock(abandoned / "lock", timeout=0):
+            shutil.rmtree(abandoned, ignore_errors=True)
+    try:
+        new = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
+    except OSError as error:
+        raise FileError(f"cannot write into {folder}: {_advice(error, folder, 0)}") from error
+    made, lock = folder / f"{_SCRATCH}{new.name[-8:]}", filelock.FileLock(new / "lock")
+    try:
+        lock.acquire()
+        yield new.rename(made)  # locked before anybody looks at it
+    finally:
+        for place in (new, made):
+            shutil.rmtree(place, ignore_errors=True)
         lock.release()
 
 

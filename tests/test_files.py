@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from lpsgld.files import FileError, locked, user_path, write_atomically
+from lpsgld.files import FileError, locked, scratch_folder, user_path, write_atomically
 
 
 def test_text_and_bytes_and_the_folder_around_them(tmp_path):
@@ -111,3 +111,23 @@ def test_a_path_may_begin_at_home(tmp_path, monkeypatch):
     for path in ("~no-such-user-here/runs", "a\0b"):
         with pytest.raises(FileError, match="cannot be a path: .* Give the whole path"):
             user_path(path)
+
+
+def test_a_scratch_folder_goes_and_so_does_what_a_killed_process_left_there(tmp_path):
+    make = "import os, sys\nfrom lpsgld.files import scratch_folder\n"
+    make += "with scratch_folder(sys.argv[1]) as made:\n    (made / 'half').touch()\n    os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", make, str(tmp_path)]).returncode == -9
+    (abandoned,) = tmp_path.iterdir()
+    assert sorted(os.listdir(abandoned)) == ["half", "lock"]
+    strangers = [".lpsgld-notes", ".lpsgld-12345678.txt", "abandoned"]
+    for name in strangers:
+        (tmp_path / name).write_text("a stranger's")
+    with scratch_folder(tmp_path) as living, scratch_folder(tmp_path) as another:
+        (another / "file").touch()
+        assert set(tmp_path.iterdir()) == {living, another, *(tmp_path / name for name in strangers)}
+    assert sorted(os.listdir(tmp_path)) == sorted(strangers)
+
+
+def test_no_scratch_folder_where_none_can_be_made(tmp_path):
+    with pytest.raises(FileError, match="cannot write into .*nowhere"), scratch_folder(tmp_path / "nowhere"):
+        pass

@@ -1,7 +1,10 @@
 """The command line: exit statuses, and one clear line for an error that the user can mend."""
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -156,3 +159,65 @@ def test_mistakes_with_networks_are_one_line(arguments, says, capsys):
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1
+
+
+# ---- the command as a process of its own: what is around it -------------------------------------------------------
+
+HERE = str(Path(__file__).resolve().parents[1])
+
+
+def command(*arguments: str, **options) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": HERE} | options.pop("env", {})
+    options = {"stderr": subprocess.PIPE, "timeout": 120} | options
+    return subprocess.run([sys.executable, "-m", "lpsgld", *arguments], env=environment, text=True, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arguments", "status"), [(["list"], 141), (["recipes"], 141), (["--help"], 0)])
+def test_a_reader_that_goes_away_is_no_error(arguments, status):
+    """Help is printed by argparse, which takes no notice."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = command(*arguments, stdout=writing)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (status, "")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [["list"], ["recipes"]], ids=" ".join)
+def test_an_output_that_cannot_be_written_is_one_line(arguments):
+    with open("/dev/full", "w") as full:
+        ended = command(*arguments, stdout=full)
+    assert ended.returncode == 2
+    assert (
+        ended.stderr.startswith("lpsgld: the output cannot be written: No space left") and ended.stderr.count("\n") == 1
+    )
+
+
+@pytest.mark.slow
+def test_without_an_output_there_is_nothing_to_say():
+    ended = command("list", preexec_fn=lambda: os.close(1))
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_without_greek_letters_shows_their_numbers(checkout, encoding):
+    cells = [new_markdown_cell("# How θ moves"), new_code_cell("", metadata={"tags": ["parameters"]})]
+    nbformat.write(new_notebook(cells=cells), checkout / "notebooks" / "01_first.ipynb")
+    ended = command("list", stdout=subprocess.PIPE, env={"PYTHONIOENCODING": encoding})
+    assert (ended.returncode, ended.stderr, ended.stdout) == (0, "", "01_first: How \\u03b8 moves\n")
+
+
+def test_ctrl_c_during_the_imports_is_one_line(checkout):
+    """The module that is imported first, of those that take long, says when."""
+    (checkout / "torch.py").write_text("print('now', flush=True)\nimport time\ntime.sleep(60)")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(checkout), HERE])}
+    arguments = [sys.executable, "-m", "lpsgld", "recipes"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(arguments, env=environment, text=True, **pipes) as process:
+        assert process.stdout.readline() == "now\n"
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (130, "lpsgld: interrupted\n")

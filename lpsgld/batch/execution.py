@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from lpsgld.batch.notebook import load
 from lpsgld.batch.outcome import Problem, count_figures, find_problem, last_cell
 from lpsgld.batch.plan import Job
 from lpsgld.batch.processes import Ending, supervise
+from lpsgld.files import locked, scratch_folder
 
 EXECUTED, PAGE, FAILURE = "executed.ipynb", "executed.html", "failure.txt"
 
@@ -50,15 +50,15 @@ def execute(job: Job, run_directory: Path, figures: Path) -> Result:
     NAME.ipynb is replaced only by a copy that passed; one that did not becomes NAME.failed.ipynb.
     """
     started = time.time()
-    with tempfile.TemporaryDirectory(prefix=f".{job.name}-", dir=run_directory) as name:
-        scratch = Path(name)
+    with scratch_folder(run_directory) as scratch:
         ending = supervise(_command(job, scratch), _environment(scratch, run_directory, figures), job.timeout)
         content = _load_executed(scratch)
         problem = _problem(job, ending, content, scratch)
         if content:
             page_problem = _write_html(job, content, scratch)
             problem = problem or page_problem
-        executed, html = _keep(job.name, scratch, run_directory, passed=problem is None)
+        with locked(run_directory):  # another run may keep its copies of this notebook
+            executed, html = _keep(job.name, scratch, run_directory, passed=problem is None)
     return Result(
         name=job.name,
         status="interrupted" if ending.how == "interrupted" else "failed" if problem else "passed",

@@ -29,10 +29,11 @@ def supervise(command: Sequence[str], environment: Mapping[str, str], timeout: f
     """Run `command` in a session of its own, for at most `timeout` seconds.
 
     Whatever it started is killed when it ends, when its time is up, and when this process gets Ctrl-C, which it
-    does not see itself: the command's session is not the terminal's. Memory is sampled every SAMPLING_SECONDS.
+    does not see itself: the command's session is not the terminal's. If this process is killed, the command's
+    standard input ends: it may end with it. Memory is sampled every SAMPLING_SECONDS.
     """
     start = time.monotonic()
-    process = subprocess.Popen(command, env=dict(environment), stdin=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command, env=dict(environment), stdin=subprocess.PIPE, start_new_session=True)
     tree = _Tree(process)
     how: Literal["done", "timeout", "interrupted"] = "timeout"
     try:
@@ -48,6 +49,7 @@ def supervise(command: Sequence[str], environment: Mapping[str, str], timeout: f
         how = "interrupted"
     finally:
         tree.kill()
+        process.stdin.close()
     return Ending(how, process.wait(), time.monotonic() - start, tree.peak_bytes / MIB)
 
 

@@ -1,24 +1,33 @@
 """The process that executes one notebook: `python -P worker.py JOB.json`.
 
 It is run as a file, so that it imports papermill alone and not the package: the kernel, which does import it,
-then has the machine's memory to itself. The job names `notebook`, `output`, `parameters`, `directory`, `name` and
-`failure`, a file that receives the reason where the notebook itself does not hold one, such as a dead kernel.
+then has the machine's memory to itself. It ends, and what it has started with it, when whoever holds the other end of
+its standard input is gone: a runner that was killed could not end it. The job names `notebook`, `output`,
+`parameters`, `directory`, `name` and `failure`, a file that receives the reason where the notebook itself does not
+hold one, such as a dead kernel.
 """
 
+import ctypes
 import json
+import os
 import sys
+import threading
 from pathlib import Path
 
-import papermill
+import psutil
 
 
 def main(job: dict) -> int:
     """Execute the job's notebook; 0 if no cell failed."""
+    import papermill  # takes a second, in which the runner may already be gone
+
+    # papermill fills parameters into the braces of a path
+    notebook, output = (job[name].replace("{", "{{").replace("}", "}}") for name in ("notebook", "output"))
     terminal = sys.stderr.isatty()
     try:
         papermill.execute_notebook(
-            job["notebook"],
-            job["output"],
+            notebook,
+            output,
             job["parameters"],
             kernel_name="python3",
             language="python",
@@ -34,5 +43,27 @@ def main(job: dict) -> int:
     return 0
 
 
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends, as a daemon's: whoever ends this process finds them."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+
+
+def end_with_the_runner() -> None:
+    """Wait for the end of standard input, then end this process and all that descend from it."""
+    while os.read(sys.__stdin__.fileno(), 1):
+        pass
+    while family := psutil.Process().children(recursive=True):
+        for process in family:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                pass
+        psutil.wait_procs(family, timeout=1)
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    adopt_orphans()
+    threading.Thread(target=end_with_the_runner, daemon=True).start()
     sys.exit(main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))

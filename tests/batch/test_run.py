@@ -53,12 +53,14 @@ def redraw(change):
 slider.observe(redraw, "value")
 slider.value = 3"""
 
-# A kernel that has a child of its own, and tells both their names before it hangs.
+# A kernel that has a child of its own and, on Linux, a daemon, and tells all their names before it hangs.
 HANG = """\
-import os, subprocess, time
+import os, subprocess, sys, time
 child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+daemon = "setsid sleep 600 > /dev/null 2>&1 & echo $!" if sys.platform == "linux" else "true"
+daemon = subprocess.run(daemon, shell=True, stdout=subprocess.PIPE, text=True).stdout
 with open(os.path.join(os.environ["LPSGLD_RUN_DIR"], "pids"), "w") as file:
-    file.write(f"{os.getpid()} {child.pid} .")
+    file.write(f"{os.getpid()} {os.getppid()} {child.pid} {daemon} .")
 time.sleep(600)"""
 
 
@@ -67,13 +69,13 @@ def alive(pid: int) -> bool:
 
 
 def pids_of(run_directory: Path) -> list[int]:
-    """The processes that HANG started; waits for them."""
+    """The kernel of HANG, the worker that started it, and what it has started; waits for them."""
     file = run_directory / "pids"
     deadline = time.monotonic() + 60
     while not (file.exists() and file.read_text().endswith(".")):
         assert time.monotonic() < deadline, "the kernel never started"
         time.sleep(0.05)
-    return [int(text) for text in file.read_text().split()[:2]]
+    return [int(text) for text in file.read_text().split()[:-1]]
 
 
 class Finished:
@@ -181,7 +183,7 @@ def test_a_dead_kernel_fails_the_notebook_and_is_located(finished):
 
 def test_the_time_limit_kills_the_kernel_and_its_children(finished):
     result = finished.results["08_hangs"]
-    assert (result.where, result.reason) == ("In [*] `import os, subprocess, time`", "time limit of 15 s reached")
+    assert (result.where, result.reason) == ("In [*] `import os, subprocess, sys, time`", "time limit of 15 s reached")
     assert result.seconds >= 15
     assert result.executed == finished.directory / "08_hangs.failed.ipynb"
     assert not any(map(alive, pids_of(finished.directory)))
@@ -197,7 +199,7 @@ def test_html_shows_the_picture_and_needs_no_widget_script(finished):
 
 
 def test_nothing_temporary_is_left(finished):
-    assert not list(finished.directory.glob(".*"))
+    assert [path.name for path in finished.directory.glob(".*")] == [".lock"]
 
 
 def test_an_output_directory_that_cannot_be_made_is_refused(folder, tmp_path):
@@ -248,6 +250,38 @@ def test_ctrl_c_leaves_no_kernel_and_still_prints_the_table(folder, tmp_path):
     assert "01_hangs  interrupted" in output
     assert "02_next was skipped: the run was interrupted" in output
     assert not any(map(alive, pids))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGQUIT], ids=lambda number: number.name)
+def test_a_runner_that_is_killed_takes_all_along_and_the_next_one_clears_up(folder, tmp_path, number):
+    """Also what it could not end itself: `kill -9` leaves it no time."""
+    folder.notebook("01_hangs", HANG)
+    folder.notebook("02_next", "1")
+    folder.profile("smoke", **{"01_hangs": {}, "02_next": {}})
+    run_directory = tmp_path / "run"
+    command = [sys.executable, "-m", "lpsgld", "run", "--profile", "smoke", "--out", str(run_directory)]
+    environment = os.environ | {"PYTHONPATH": str(Path(batch.__file__).parents[2])}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as runner:
+        pids = pids_of(run_directory)
+        runner.send_signal(number)
+        runner.communicate(timeout=60)
+    assert runner.returncode == (130 if number == signal.SIGHUP else -number)
+    deadline = time.monotonic() + 60
+    while any(map(alive, pids)):
+        assert time.monotonic() < deadline, "something lives on without a time limit"
+        time.sleep(0.05)
+    (result,) = batch.run_notebooks(["02"], "smoke", out=run_directory, notebook_dir=folder.path)
+    assert result.status == "passed"
+    assert [path.name for path in run_directory.glob(".*")] == [".lock"]
+
+
+def test_a_worker_that_is_killed_takes_its_kernel_along(folder, tmp_path):
+    kill = "time.sleep(2)  # until the runner has looked\nos.kill(os.getppid(), 9)\ntime.sleep(600)"
+    folder.notebook("01_hangs", HANG.replace("time.sleep(600)", kill))
+    folder.profile("smoke", **{"01_hangs": {}})
+    (result,) = batch.run_notebooks(profile="smoke", out=tmp_path / "run", notebook_dir=folder.path)
+    assert (result.status, result.reason) == ("failed", "its process ended with status -9")
+    assert not any(map(alive, pids_of(tmp_path / "run")))
 
 
 @pytest.mark.parametrize("children", [0, 1, 2])
