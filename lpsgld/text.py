@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import difflib
 import json
+import math
 import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -73,6 +74,17 @@ def from_text(annotation: str, text: str) -> Any:
         return ast.literal_eval(_WORDS.get(text.lower(), text))
     except (ValueError, SyntaxError):
         return text
+
+
+def number(what: str, value: Any, positive: bool = False) -> float:
+    """The value as a finite number ≥ 0, or > 0 if positive. Raises ValueError for all else; a 0-d tensor may be one."""
+    try:
+        given = math.nan if isinstance(value, str) or getattr(value, "shape", ()) != () else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        given = math.nan
+    if not (0 < given if positive else 0 <= given) or given == math.inf:
+        raise ValueError(f"{what} is {value!r}, but must be a finite number {'>' if positive else '≥'} 0")
+    return given
 
 
 def check_fields(record: Any, error: type[Exception]) -> None:

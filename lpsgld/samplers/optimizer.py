@@ -169,7 +169,7 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
             self.state.get(p, {}).pop("theta", None)
             return
         state = self.state[p]
-        if "theta" not in state:
+        if "theta" not in state or not _alike(state["theta"], p):
             state["theta"] = working(p).detach().clone()
         elif p in self._left:
             left, theta_left = self._left[p]
@@ -204,8 +204,7 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
         for index, p in zip(saved, own, strict=True):
             theta = state_dict["state"].get(index, {}).get("theta")
             if theta is not None:  # not in the parameter's own precision, as torch has it
-                precision = torch.promote_types(p.dtype, torch.float32)
-                self.state[p]["theta"] = theta.to(p.device, precision, copy=True)
+                self.state[p]["theta"] = theta.to(p.device, _precision(p), copy=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_generator": self.generator, "_compiled": self._compiled}
@@ -282,20 +281,11 @@ def _checked(settings: dict[str, Any], stepping: bool = False) -> dict[str, Any]
     for what in ("lr", "num_data", "temperature", "weight_decay"):
         value = settings[what]
         if not (stepping and isinstance(value, Tensor) and value.device.type != "cpu"):
-            _require(what, value, positive=what == "num_data" or what == "lr" and not stepping)
+            text.number(what, value, positive=what == "num_data" or (what == "lr" and not stepping))
     weight = formats.parse(settings["weight"])
     if weight is not None and settings["accumulator"] == "vc":
         weight.require_head_room()
     return settings | {"weight": formats.name(weight), "grad": formats.name(settings["grad"])}
-
-
-def _require(what: str, value: Any, positive: bool) -> None:
-    try:
-        number = float(value) if not isinstance(value, str) else math.nan
-    except (TypeError, ValueError, RuntimeError):
-        number = math.nan
-    if not (0 < number if positive else 0 <= number) or number == math.inf or getattr(value, "shape", ()) != ():
-        raise ValueError(f"{what} is {value!r}, but must be a finite number {'>' if positive else '≥'} 0")
 
 
 def _require_fit(name: str, p: Tensor, setting: Setting) -> None:
@@ -319,6 +309,15 @@ def _require_fit(name: str, p: Tensor, setting: Setting) -> None:
 
 def _names(group: dict[str, Any]) -> list[str]:
     return group.get("param_names") or [f"parameter {i} of the group" for i in range(len(group["params"]))]
+
+
+def _precision(p: Tensor) -> torch.dtype:
+    return torch.promote_types(p.dtype, torch.float32)
+
+
+def _alike(theta: Tensor, p: Tensor) -> bool:
+    """Whether this may be θ of p, which may have been moved, converted or replaced."""
+    return (theta.shape, theta.device, theta.dtype) == (p.shape, p.device, _precision(p))
 
 
 def _marks(x: Tensor) -> tuple:

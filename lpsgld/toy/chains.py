@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from lpsgld import text
 from lpsgld.formats import AnyFormat
-from lpsgld.rounding import quantize
+from lpsgld.rounding import quantize, require_floating, working
 from lpsgld.samplers import sgld
 from lpsgld.samplers.accumulators import Accumulator
 from lpsgld.toy.exact import Law
@@ -54,10 +57,16 @@ def run(
 
     start: the chains' first states, of any shape; low-precision accumulators round it onto their grid first. Burn-in
     is the caller's: drop the first rows, or start from the law itself. settings: as for `step`.
-    Raises ValueError for counts below 1.
+    Computed and kept in float32, or float64 if the start is. Raises ValueError for counts below 1 and for a step size,
+    noise or temperature that makes no sense, TypeError for a start that is no tensor of floating-point numbers.
     """
-    if steps < 1 or keep_every < 1:
-        raise ValueError(f"run(steps={steps}, keep_every={keep_every}): both must be at least 1")
+    if not (isinstance(steps, Integral) and isinstance(keep_every, Integral) and min(steps, keep_every) >= 1):
+        raise ValueError(f"run(steps={steps!r}, keep_every={keep_every!r}): both must be whole numbers from 1 up")
+    require_floating("run", start)
+    text.number("alpha", alpha, positive=True)
+    for what in ("gradient_noise", "temperature"):
+        text.number(what, settings.get(what, 0.0))
+    start = working(start)
     theta = start if accumulator == "full" else quantize(start, weight, generator=generator)
     kept = start.new_empty((steps // keep_every, *start.shape))
     for i in range(1, steps + 1):

@@ -129,6 +129,16 @@ def test_weights_loaded_later_are_where_the_chain_goes_on(write, steps_before, s
     assert (moved(net.weight, optimizer, 1.0) < 0.5).any()
 
 
+@pytest.mark.parametrize("change", [torch.Tensor.bfloat16, torch.Tensor.double, lambda p: p.reshape(2, 15).clone()])
+def test_weights_that_were_converted_or_replaced_take_their_theta_with_them(change):
+    net = nn.Linear(30, 1, bias=False)
+    optimizer = SGLD(net.parameters(), 0.5, num_data=1, temperature=0.0, weight="fixed(8,3)")
+    moved(net.weight, optimizer, 0.0)
+    before = change(net.weight.detach())
+    net.weight.data = before.clone()
+    assert torch.equal(moved(net.weight, optimizer, 1.0), before - 0.5)
+
+
 @pytest.mark.parametrize("weights_first", [True, False])
 def test_who_loads_weights_and_state_resumes_the_chain_in_either_order(weights_first):
     def begin():

@@ -298,3 +298,48 @@ def generator(seed=0):
 def counts_on(points, sample):
     gap = points[1] - points[0]
     return np.bincount(np.rint((sample.numpy() - points[0]) / gap).astype(int), minlength=len(points))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"alpha": "0.1"}, "alpha is '0.1'"),
+        ({"temperature": math.inf}, "temperature is inf"),
+        ({"fmt": "fixed(24,20)"}, r"16,777,216 x 16,777,216 numbers, but 268,435,456 \(2 GB\) is the limit"),
+        ({"grad": "fixed(24,23)", "gradient_noise": 1.0}, "is the limit"),
+        ({"alpha": 1e9}, "is the limit"),
+        ({"alpha": 1e9, "accumulator": "full"}, "is the limit"),
+        ({"gradient_noise": 1e12}, "is the limit"),
+    ],
+)
+def test_settings_without_sense_and_laws_beyond_the_memory_are_refused(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        stationary(**{"target": Gaussian(), "alpha": 0.01, "fmt": "fixed(8,3)", "accumulator": "vc"} | arguments)
+
+
+def test_a_step_size_may_be_a_tensor():
+    one, other = (stationary(Gaussian(), alpha, "fixed(8,3)", "vc") for alpha in (0.25, torch.tensor(0.25)))
+    assert one.std == other.std
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"alpha": -1.0, "temperature": 0.0}, "alpha is -1.0"),
+        ({"gradient_noise": math.nan}, "gradient_noise is nan"),
+        ({"gradient_noise": -1.0}, "gradient_noise is -1.0"),
+        ({"steps": 2.5}, "steps=2.5"),
+        ({"start": torch.zeros(3, dtype=torch.int64), "accumulator": "full"}, "floating-point tensor"),
+        ({"start": [0.0]}, "needs a tensor"),
+    ],
+)
+def test_chains_without_sense_are_refused(arguments, says):
+    given = {"start": torch.zeros(3), "steps": 2, "target": TARGET, "alpha": 0.01, "weight": EIGHT} | arguments
+    with pytest.raises((ValueError, TypeError), match=says):
+        chains.run(**{"accumulator": "vc"} | given)
+
+
+def test_chains_that_start_in_narrow_numbers_keep_their_states_in_float32():
+    """Steps of 1/1000 from 1, where bfloat16 has a gap of 1/128."""
+    states = chains.run(torch.ones(4).bfloat16(), np.int64(100), TARGET, 1e-3, None, "full", temperature=0.0)
+    assert states.dtype == torch.float32 and torch.allclose(states[-1], torch.tensor(0.999**100), atol=1e-5)

@@ -75,3 +75,8 @@ def test_the_share_that_saturates(top, block):
 
 def test_what_reaches_to_the_end_of_its_octave_never_saturates():
     assert saturated_share(2.0, 16) == pytest.approx(0)
+
+
+def test_a_law_beyond_the_memory_is_refused():
+    with pytest.raises(ValueError, match="33,089 x 33,089 numbers"):
+        floating.law(Gaussian(), 0.01, "bfloat16", "naive", -5, 5)

@@ -14,11 +14,11 @@ import math
 import numpy as np
 from scipy import sparse
 
-from lpsgld import formats
+from lpsgld import formats, text
 from lpsgld.formats import AnyFormat, Format, FormatError
 from lpsgld.samplers.accumulators import Accumulator, require_accumulator
 from lpsgld.toy.exact import refined
-from lpsgld.toy.exact.laws import Law, left_eigenvector, nearest
+from lpsgld.toy.exact.laws import Law, left_eigenvector, nearest, require_room
 from lpsgld.toy.exact.outcomes import TAIL, compressed, gradient_outcomes, grid_codes, spread_gaussian
 from lpsgld.toy.one_step import Landing, landing
 from lpsgld.toy.targets import Target
@@ -48,7 +48,8 @@ def stationary(
     Raises FormatError for formats other than fixed point; ValueError for a step size, noise or temperature that makes
     no sense, and for SGD without noise where its law has no density or depends on the start.
     """
-    fmt, grad = _checked(alpha, fmt, accumulator, gradient_noise, grad, temperature)
+    fmt, grad = _checked(fmt, accumulator, grad)
+    alpha, gradient_noise, temperature = _numbers(alpha, gradient_noise, temperature)
     if accumulator == "full":
         points, _, law = refined.chain(target, alpha, fmt, gradient_noise, grad, temperature)
         return Law(points, law)
@@ -69,11 +70,13 @@ def transition(
 
     For "full", the matrix is sparse. Arguments and errors as for `stationary`.
     """
-    fmt, grad = _checked(alpha, fmt, accumulator, gradient_noise, grad, temperature)
+    fmt, grad = _checked(fmt, accumulator, grad)
+    alpha, gradient_noise, temperature = _numbers(alpha, gradient_noise, temperature)
     if accumulator == "full":
         points, rows, _ = refined.chain(target, alpha, fmt, gradient_noise, grad, temperature)
         n, band = len(points), rows.shape[1] // 2
         return points, sparse.dia_array((rows.T, np.arange(band, -band - 1, -1)), shape=(n, n)).T.tocsr()
+    require_room(2**fmt.bits, 2**fmt.bits)
     gap, codes = grid_codes(fmt)
     points = codes * gap
     outcomes = gradient_outcomes(target.gradient(points), gradient_noise, grad)
@@ -92,6 +95,7 @@ def _assemble(codes, drift, weights, step: Landing, reach: int) -> np.ndarray:
     first = np.floor(codes - drift.max(axis=1)) - reach
     width = math.ceil(np.ptp(drift, axis=1).max()) + 2 * reach + 1
     margin = min(step.order, 1)
+    require_room(n, width)
     ends = first[:, None] + np.arange(-margin, width + max(step.order, 1))
     total = np.zeros_like(ends)
     for k in range(drift.shape[1]):
@@ -106,16 +110,15 @@ def _assemble(codes, drift, weights, step: Landing, reach: int) -> np.ndarray:
 # ---- arguments ---------------------------------------------------------------------------------------------------
 
 
-def _checked(alpha, fmt, accumulator, noise, grad, temperature) -> tuple[Format | None, Format | None]:
-    """The two formats as objects, if all of the arguments make sense."""
+def _numbers(alpha, noise, temperature) -> tuple[float, float, float]:
+    noise, temperature = (text.number(*pair) for pair in (("gradient_noise", noise), ("temperature", temperature)))
+    return text.number("alpha", alpha, positive=True), noise, temperature
+
+
+def _checked(fmt, accumulator, grad) -> tuple[Format | None, Format | None]:
+    """The two formats as objects, if exact laws can be computed in them."""
     require_accumulator(accumulator)
     fmt, grad = formats.parse(fmt), formats.parse(grad)
-    if not (alpha > 0 and math.isfinite(alpha)):
-        raise ValueError(f"the step size alpha is {alpha}, but must be a finite number > 0")
-    if not (noise >= 0 and math.isfinite(noise)):
-        raise ValueError(f"the gradient noise is {noise}, but must be a finite standard deviation ≥ 0")
-    if not (temperature >= 0 and math.isfinite(temperature)):
-        raise ValueError(f"the temperature is {temperature}, but must be a finite number ≥ 0")
     for what, given, needed in (("weight", fmt, accumulator != "full"), ("gradient", grad, False)):
         if needed if given is None else given.uniform is None:
             raise FormatError(

@@ -14,7 +14,7 @@ from scipy.special import ndtr
 
 from lpsgld import formats
 from lpsgld.formats import AnyFormat
-from lpsgld.toy.exact.laws import Law, left_eigenvector, nearest
+from lpsgld.toy.exact.laws import Law, left_eigenvector, nearest, require_room
 from lpsgld.toy.exact.outcomes import TAIL
 from lpsgld.toy.one_step import landing, truncated_power
 from lpsgld.toy.targets import Target
@@ -52,6 +52,7 @@ def transition(
     """
     points = formats.parse(fmt).values().double().numpy()
     points = points[(points >= low) & (points <= high)]
+    require_room(len(points), len(points))
     mean, std = points - alpha * target.gradient(points), math.sqrt(2 * alpha)
     if rounding == "vc":
         return points, _corrected(points, mean, std, fmt)

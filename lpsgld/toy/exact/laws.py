@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import LinAlgError, solve_banded
 
+_MOST_NUMBERS = 2**28
+
 
 class Law(NamedTuple):
     """A discrete law: sorted points and their probabilities, float64 arrays of one length."""
@@ -54,6 +56,15 @@ def null_vector(balance: np.ndarray, band: int, likely: int) -> np.ndarray:
             "temperature or a gradient noise > 0"
         ) from None
     return solution / solution.sum()
+
+
+def require_room(*shape: int) -> None:
+    """Raises ValueError if arrays of this shape would not fit into a laptop's memory; asked before they are made."""
+    if math.prod(shape) > _MOST_NUMBERS:
+        raise ValueError(
+            f"this exact law needs arrays of {' x '.join(f'{n:,}' for n in shape)} numbers, but {_MOST_NUMBERS:,} "
+            "(2 GB) is the limit: take fewer bits, a smaller step size, or less gradient noise"
+        )
 
 
 def nearest(points: np.ndarray, x: float) -> int:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lpsgld.formats import Format
+from lpsgld.toy.exact.laws import require_room
 from lpsgld.toy.one_step import Landing, phi
 
 TAIL = 8.5  # standard deviations: a Gaussian has 2e-17 beyond, below float64's resolution
@@ -36,6 +37,7 @@ def gradient_outcomes(slopes: np.ndarray, noise: float, grad: Format | None) -> 
     t = slopes / gap
     s = noise / gap
     reach = math.ceil(TAIL * s) + 1
+    require_room(len(slopes), 2 * reach + 2)
     ends = np.floor(t)[:, None] + np.arange(-reach, reach + 2)
     weights = np.maximum(Landing.of(1, s).probabilities(t[:, None], ends), 0.0)
     return Outcomes(np.clip(ends, codes[0], codes[-1]) * gap, weights / weights.sum(axis=1, keepdims=True), 0.0)
@@ -45,6 +47,7 @@ def spread_gaussian(outcomes: Outcomes, nodes: int = 1601) -> Outcomes:
     """The Gaussian part as equally spaced values, for kernels that have corners."""
     if outcomes.gaussian_std == 0:
         return outcomes
+    require_room(*outcomes.values.shape, nodes)
     z = np.linspace(-TAIL, TAIL, nodes)
     weights = phi(z) / phi(z).sum()
     values = outcomes.values[:, :, None] + outcomes.gaussian_std * z

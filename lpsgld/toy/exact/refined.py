@@ -12,7 +12,7 @@ import numpy as np
 
 from lpsgld import formats
 from lpsgld.formats import Format
-from lpsgld.toy.exact.laws import nearest, null_vector
+from lpsgld.toy.exact.laws import nearest, null_vector, require_room
 from lpsgld.toy.exact.outcomes import TAIL, Outcomes, compressed, gradient_outcomes, grid_codes
 from lpsgld.toy.one_step import phi
 from lpsgld.toy.targets import Target
@@ -52,6 +52,7 @@ def _kernel(target, alpha, fmt, noise, grad, temperature, enough) -> tuple[np.nd
     outcomes = compressed(_outcomes(target, points, fmt, noise, grad), smooth_below=s / alpha)
     drift = alpha * outcomes.values
     band = int(np.ceil((TAIL * s + np.abs(drift).max()) / spacing))
+    require_room(n, 2 * band + 1)
     offsets = np.arange(-band, band + 1)
     rows = np.zeros((n, 2 * band + 1))
     for k in range(drift.shape[1]):
