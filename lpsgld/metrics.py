@@ -126,13 +126,13 @@ def pairwise_disagreement(members: Tensor) -> Tensor:
 def mean_disagreement(shares: Tensor, groups: int = 1) -> float:
     """The mean of `pairwise_disagreement` over pairs of different members of the same group. Groups, such as the cycles
     of a step size, are consecutive members, equally many; one is everybody."""
-    group = torch.arange(len(shares)) * groups // len(shares)
+    group = torch.arange(len(shares), device=shares.device) * groups // len(shares)
     return shares[(group[:, None] == group).fill_diagonal_(False)].mean().item()
 
 
 def running_averages(members: Tensor) -> Tensor:
     """[S, N, C]: the average of the first 1, 2, ... S members' probabilities."""
-    counts = torch.arange(1, len(members) + 1, dtype=torch.float64).view(-1, 1, 1)
+    counts = torch.arange(1, len(members) + 1, dtype=torch.float64, device=members.device).view(-1, 1, 1)
     return members.double().cumsum(0) / counts
 
 

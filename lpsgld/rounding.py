@@ -82,7 +82,7 @@ def uniform_like(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     if n < _MANY or not eager_on_cpu(x):
         return out.uniform_(generator=generator)
     # three bytes each instead of four or eight: torch's generator is serial on the CPU, and all else waits for it
-    words = torch.empty((3 * n + 7) // 8, dtype=torch.int64).random_(-(2**63), None, generator=generator)
+    words = torch.empty((3 * n + 7) // 8, dtype=torch.int64, device="cpu").random_(-(2**63), None, generator=generator)
     high, low = words.view(torch.uint16)[:n], words.view(torch.uint8)[2 * n : 3 * n]
     torch.add(high.to(x.dtype), low.to(x.dtype), alpha=2.0**-8, out=_flat(out)).mul_(2.0**-16)
     return out

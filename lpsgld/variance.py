@@ -135,7 +135,7 @@ def _local(
     """The uniform grid around μ, wide enough for the noise, and w = v/Δ²."""
     g = fmt.grid(mu, *map(working, shared), reach=_REACH * std)
     if isinstance(g.gap, Tensor):  # number / tensor would multiply by 1/Δ, which overflows for the smallest gaps
-        variance = torch.as_tensor(variance, dtype=g.gap.dtype)
+        variance = torch.as_tensor(variance, dtype=g.gap.dtype, device=g.gap.device)
     return g, variance / g.gap / g.gap
 
 

@@ -193,6 +193,16 @@ def integers(fields: list[str]) -> list[int] | None:
         raise FormatError(f"{str(error).partition(': ')[2]} is not a whole number") from None
 
 
+def one(number: float) -> Tensor:
+    """The number as a 0-d tensor, whatever torch's default type and device are."""
+    return torch.tensor(float(number), dtype=torch.float32, device="cpu")
+
+
+def whole_numbers(low: float, high: float) -> Tensor:
+    """low, low + 1, ..., high, as float32."""
+    return torch.arange(low, high + 1, dtype=torch.float32, device="cpu")
+
+
 def integer_type(bits: int) -> torch.dtype:
     """The smallest integers that hold codes of so many bits."""
     return torch.int8 if bits <= 8 else torch.int16 if bits <= 16 else torch.int32

@@ -106,8 +106,8 @@ class Block(Format):
         return torch.ldexp(base.signed(codes, self.wl).double(), scales[0].int().reshape(shape)).float()
 
     def values(self, largest: float = 1.0) -> Tensor:
-        gap, low, high = self.grid(None, torch.tensor(float(largest)))
-        return torch.arange(low, high + 1) * gap
+        gap, low, high = self.grid(None, base.one(largest))
+        return base.whole_numbers(low, high) * gap
 
     def row_exponents(self, codes: Tensor, scales: Scales) -> Tensor:
         if self.wl > 8 or self.dim > 0:

@@ -92,7 +92,7 @@ class Fixed(Format):
 
     def values(self, largest: float = 1.0) -> Tensor:
         gap, low, high = Fixed(self.wl, self.fl, self.symmetric).grid()
-        return torch.arange(low, high + 1) * gap
+        return base.whole_numbers(low, high) * gap
 
     def row_exponents(self, codes: Tensor, scales: Scales) -> Tensor:
         if self.wl > 8:

@@ -83,7 +83,7 @@ class Floating(Format):
         return size
 
     def values(self, largest: float = 1.0) -> Tensor:
-        every = self.decode(torch.arange(2**self.bits))
+        every = self.decode(torch.arange(2**self.bits, device="cpu"))
         return every[every.isfinite()].unique()
 
 

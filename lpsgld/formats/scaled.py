@@ -101,7 +101,7 @@ class Scaled(Format):
         return (self._spread(self._per_block(x), x),)
 
     def values(self, largest: float = 1.0) -> Tensor:
-        return self.element.values() * self.scale(*self.shared(torch.tensor([float(largest)])))
+        return self.element.values() * self.scale(*self.shared(base.one(largest)[None]))
 
     # ---- blocks --------------------------------------------------------------------------------------------------
 
