@@ -48,7 +48,7 @@ def count_figures(directory: Path, notebook: str, since: float) -> int:
     A manifest that cannot be read counts as none: the notebook that meets it says so itself.
     """
     try:
-        rows = [row for row in read_manifest(directory).values() if row["notebook"] == notebook]
+        rows = [row for row in read_manifest(directory, "notebook", "files").values() if row["notebook"] == notebook]
     except ManifestError:
         return 0
     files = [[directory / name for name in row["files"]] for row in rows]

@@ -31,7 +31,7 @@ def choose(identifiers: Sequence[str], known: dict[str, str]) -> dict[str, str]:
 
 def describe(figures: dict[str, str], folder: Path) -> str:
     """Identifier, title and caption of each figure, as the manifest in `folder` has them."""
-    rows = read_manifest(folder)
+    rows = read_manifest(folder, "title", "caption")
     undrawn = {"title": "not drawn yet", "caption": "Draw it to see its caption."}
     entries = ((identifier, name, rows.get(identifier, undrawn)) for identifier, name in figures.items())
     return "\n".join(f"{which}: {row['title']} ({name})\n    {row['caption']}" for which, name, row in entries)

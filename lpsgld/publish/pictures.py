@@ -40,8 +40,8 @@ class Gallery:
     def __init__(self, *folders: Path) -> None:
         self.figures: dict[str, Figure] = {}
         for folder in folders:
-            for identifier, row in read_manifest(folder).items():
-                names = row.get("frames", [f"{identifier}.png"])
+            for identifier, row in read_manifest(folder, "title", "caption", "alt").items():
+                names = row.get("frames") or [f"{identifier}.png"]
                 frames = tuple(_picture(folder / name) for name in names)
                 self.figures[identifier] = Figure(row["title"], row["caption"], row["alt"], frames)
 

@@ -1,6 +1,9 @@
 import json
 import os
+import subprocess
+import sys
 from base64 import b64decode
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from lpsgld.lab.figures.frames import reveal
 from lpsgld.lab.figures.saving import Slide
 from tests.lab import demo
 
+ROOT = Path(__file__).resolve().parents[2]
 TEXTS = {"alt": "Two curves; the naive one is wider.", "caption": "The naive law is too wide."}
 
 
@@ -31,6 +35,7 @@ def drawing(**settings):
 def test_writes_png_svg_manifest_and_index(folder, shown):
     lab.save_figure(drawing(), "05-demo", title="A demo", params={"alpha": np.float64(1e-3), "bits": (1, 2)}, **TEXTS)
     assert sorted(path.name for path in folder.iterdir()) == [
+        ".lock",
         "05-demo-dark.png",
         "05-demo-dark.svg",
         "05-demo.png",
@@ -105,14 +110,14 @@ def test_a_figure_in_frames_is_written_frame_by_frame_and_old_files_go(folder, s
     names = ["05-demo-frame-1.png", "05-demo-frame-2.png", "05-demo.png"]
     row = saving.read_manifest(folder)["05-demo"]
     assert row["frames"] == names
-    files = {path.name for path in folder.iterdir()} - {"README.md", "manifest.json"}
+    files = {path.name for path in folder.iterdir()} - {".lock", "README.md", "manifest.json"}
     dark = {name.replace(".png", "-dark.png") for name in names}
     assert files == set(row["files"]) == {*names, *dark, "05-demo.svg", "05-demo-dark.svg"}
     assert len({(folder / name).read_bytes() for name in files}) == len(files), "no two are the same"
     lab.save_figure(staged(last=2), "05-demo", **TEXTS)
     row = saving.read_manifest(folder)["05-demo"]
     assert row["frames"] == ["05-demo-frame-1.png", "05-demo.png"]
-    assert {path.name for path in folder.iterdir()} - {"README.md", "manifest.json"} == set(row["files"])
+    assert {path.name for path in folder.iterdir()} - {".lock", "README.md", "manifest.json"} == set(row["files"])
     lab.save_figure(drawing(), "05-demo", **TEXTS)
     assert "frames" not in saving.read_manifest(folder)["05-demo"]
     assert not list(folder.glob("*frame*"))
@@ -172,6 +177,112 @@ def test_a_foreign_manifest_is_an_error_and_stays(folder, shown):
     assert (folder / "manifest.json").read_text() == "[1, 2"
 
 
+GOOD = {
+    "title": "Old",
+    "caption": "It is old.",
+    "alt": "Old",
+    "notebook": "05_demo",
+    "parameters": {},
+    "seed": 0,
+    "files": ["05-old.png"],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"title": None}, "title of figure '05-old' is None, but must be text"),
+        ({"seed": "0"}, "seed of figure '05-old' is '0', but must be a whole number"),
+        ({"files": "05-old.png"}, "files of figure '05-old' is '05-old.png', but must be a list"),
+        ({"files": ["notes.txt"]}, "figure '05-old' names the file 'notes.txt', which is not its own"),
+        ({"files": ["../05-old.png"]}, "names the file '../05-old.png', which is not its own"),
+        ({"frames": ["05-older.png"]}, "names the file '05-older.png', which is not its own"),
+        ({"parameters": []}, r"parameters of figure '05-old' is \[\], but must be an object"),
+    ],
+)
+def test_a_row_that_is_not_ours_is_an_error_and_nothing_is_written(folder, shown, changes, says):
+    folder.mkdir()
+    (folder / "notes.txt").write_text("a stranger's")
+    text = json.dumps({"figures": {"05-old": GOOD | changes}})
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(saving.ManifestError, match=f"{says}.*: restore it, or delete it"):
+        lab.save_figure(drawing(), "05-demo", **TEXTS)
+    assert (folder / "manifest.json").read_text() == text
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "manifest.json", "notes.txt"]
+
+
+@pytest.mark.parametrize("lacking", list(GOOD))
+def test_a_row_that_lacks_something_is_an_error_for_who_needs_it(folder, shown, lacking):
+    folder.mkdir()
+    row = {name: value for name, value in GOOD.items() if name != lacking}
+    (folder / "manifest.json").write_text(json.dumps({"figures": {"05-old": row}}))
+    assert saving.read_manifest(folder) == {"05-old": row}
+    with pytest.raises(saving.ManifestError, match=f"figure '05-old' has no {lacking}"):
+        lab.save_figure(drawing(), "05-demo", **TEXTS)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe\x00",
+        b"[]",
+        b"null",
+        b'{"figures": []}',
+        b'{"figures": {"05-a": 1}}',
+        b'{"figures": {}, "figures": {}}',
+    ]
+    + [b"[" * 100_000],
+    ids=["empty", "binary", "list", "null", "list of figures", "number", "twice", "deep"],
+)
+def test_what_is_no_manifest_is_told_in_one_line(tmp_path, content):
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(saving.ManifestError, match="is not a manifest of figures") as caught:
+        saving.read_manifest(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_that_cannot_be_read_is_told_and_one_in_utf_16_is_read(tmp_path):
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(saving.ManifestError, match="is not a manifest of figures .*directory"):
+        saving.read_manifest(tmp_path)
+    (tmp_path / "manifest.json").rmdir()
+    (tmp_path / "manifest.json").write_text(json.dumps({"figures": {"05-old": GOOD}}), encoding="utf-16")
+    assert saving.read_manifest(tmp_path) == {"05-old": GOOD}
+
+
+@pytest.mark.slow
+def test_several_processes_save_into_one_folder_and_lose_nothing(folder):
+    """Each saves figures of its own; they meet at the manifest."""
+    code = """
+import sys
+from lpsgld import lab
+from lpsgld.lab.figures import saving
+from tests.lab import demo
+
+lab.start("05_demo", smoke=True)
+saving._files = lambda draw, identifier, title, alt: {f"{identifier}.png": b"a picture"}
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(25):
+    lab.save_figure(demo.view().figure, f"05-{sys.argv[1]}-{number}", alt="A law", caption="A law.")
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen([sys.executable, "-c", code, name], cwd=ROOT, **pipes) for name in "abc"]
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate(timeout=120)
+        assert writer.returncode == 0
+    expected = {f"05-{name}-{number}" for name in "abc" for number in range(25)}
+    assert saving.read_manifest(folder).keys() == expected
+    index = (folder / "README.md").read_text("utf-8")
+    assert all(f"`{identifier}`" in index for identifier in expected)
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_half_one(folder, shown, monkeypatch):
     lab.save_figure(drawing(), "05-demo", **TEXTS)
     before = (folder / "05-demo.png").read_bytes()
@@ -183,7 +294,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_half_one(folder, shown, monke
     with pytest.raises(FileError, match="the disk of .* is full"):
         lab.save_figure(drawing(bits=1), "05-demo", **TEXTS)
     assert (folder / "05-demo.png").read_bytes() == before
-    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+    assert [path.name for path in folder.glob(".*")] == [".lock"]
 
 
 def test_start_wants_the_name_of_the_notebook():

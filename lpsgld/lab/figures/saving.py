@@ -1,7 +1,8 @@
 """Figures for slides: PNG (1920 x 1080) and SVG, light and dark, with a row in a manifest.
 
 `index.md.j2` is the page that shows them all, step-by-step builds are made in `frames.py`. The same figure gives the
-same bytes: no dates, fixed identifiers in the SVG. A killed run leaves no half of a file.
+same bytes: no dates, fixed identifiers in the SVG. A killed run leaves no half of a file, and several processes may
+save figures into one folder.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import html
 import json
 import platform
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -22,13 +23,16 @@ import numpy as np
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from lpsgld.files import write_atomically
+from lpsgld.files import locked, write_atomically
 from lpsgld.lab import output, session, style
 from lpsgld.lab.figures import frames
-from lpsgld.text import Mistake
+from lpsgld.text import Mistake, parse_json, typed
 
 LICENCE = "CC BY 4.0, https://creativecommons.org/licenses/by/4.0/"
 PACKAGES = ("lpsgld", "matplotlib", "numpy", "torch")
+_IDENTIFIER = r"\d\d(?:-[a-z0-9]+)+"
+_ROW = {"title": "str", "caption": "str", "alt": "str", "notebook": "str", "parameters": "dict", "seed": "int"}
+_ROW |= {"files": "list[str]", "frames": "list[str] | None"}
 _INDEX = Path(__file__).with_name("index.md.j2")
 
 Rows = dict[str, dict[str, Any]]
@@ -108,24 +112,47 @@ def save_figure(
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
     files = _files(draw, identifier, title, alt)
-    for name, content in files.items():
-        write_atomically(running.figures / name, content)
     steps = [name for name in files if re.fullmatch(rf"{identifier}-frame-\d+\.png", name)]
     row |= {"files": list(files)} | ({"frames": [*steps, f"{identifier}.png"]} if steps else {})
-    _record(running.figures, identifier, row)
+    with locked(running.figures):
+        old = read_manifest(running.figures, *_ROW.keys() - {"frames"})
+        for name, content in files.items():
+            write_atomically(running.figures / name, content)
+        _record(running.figures, old, old | {identifier: row})
     output.show(*output.picture(files[f"{identifier}.png"], alt))
 
 
-def read_manifest(folder: Path) -> Rows:
-    """The manifest's rows by identifier, sorted; empty if there is none. Raises ManifestError if it is not ours."""
+def read_manifest(folder: Path, *needed: str) -> Rows:
+    """The manifest's rows by identifier, sorted; empty if there is none.
+
+    Raises ManifestError if it is not ours, or if a row lacks something that is needed.
+    """
     path = folder / "manifest.json"
-    if not path.exists():
-        return {}
     try:
-        figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
+        figures = parse_json(path.read_bytes())["figures"]
+        for identifier, row in figures.items():
+            _check_row(identifier, row, needed)
         return dict(sorted(figures.items()))
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ManifestError(f"{path} is not a manifest of figures ({error!r}): restore it, or delete it") from error
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = error if isinstance(error, ManifestError) else repr(error)
+        raise ManifestError(f"{path} is not a manifest of figures ({what}): restore it, or delete it") from error
+
+
+def _check_row(identifier: str, row: dict[str, Any], needed: Sequence[str]) -> None:
+    """Raise ManifestError if it lacks something needed, has another type, or names files that are not this figure's."""
+    if lacking := sorted(set(needed) - row.keys()):
+        raise ManifestError(f"figure {identifier!r} has no {', '.join(lacking)}")
+    for name in _ROW.keys() & row.keys():
+        if _ROW[name] != "dict":
+            typed(f"{name} of figure {identifier!r}", _ROW[name], row[name], ManifestError)
+        elif not isinstance(row[name], dict):
+            raise ManifestError(f"{name} of figure {identifier!r} is {row[name]!r}, but must be an object")
+    own = re.compile(rf"{re.escape(identifier)}(-frame-\d+)?(-dark)?\.(png|svg)")
+    for name in [*row.get("files", ()), *(row.get("frames") or ())]:
+        if not (re.fullmatch(_IDENTIFIER, identifier) and own.fullmatch(name)):
+            raise ManifestError(f"figure {identifier!r} names the file {name!r}, which is not its own")
 
 
 def _files(draw: Callable[[], Figure], identifier: str, title: str, alt: str) -> dict[str, bytes]:
@@ -168,7 +195,7 @@ def _drawn(draw: Callable[[], Figure], identifier: str) -> Figure:
 
 def _check(identifier: str, notebook: str, alt: str, caption: str) -> None:
     number = notebook[:2]
-    if not re.fullmatch(rf"{number}(-[a-z0-9]+)+", identifier):
+    if not (re.fullmatch(_IDENTIFIER, identifier) and identifier.startswith(number)):
         raise ValueError(f"figure identifier {identifier!r}: use the notebook's number and a name, as {number}-law-1")
     if re.search(r"-dark$|-frame-\d+$", identifier):
         raise ValueError(f"figure identifier {identifier!r}: choose another name, -dark and -frame-1 end file names")
@@ -185,11 +212,9 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"figure parameter {value!r} is a {type(value).__name__}: use numbers, texts, lists or dicts")
 
 
-def _record(folder: Path, identifier: str, row: dict[str, Any]) -> None:
-    """Add the row to the manifest as it is now, drop rows whose picture is gone and their files, write the index."""
-    old = read_manifest(folder)
-    rows = dict(sorted((old | {identifier: row}).items()))
-    rows = {name: row for name, row in rows.items() if (folder / f"{name}.png").exists()}
+def _record(folder: Path, old: Rows, new: Rows) -> None:
+    """Write the manifest without rows whose picture is gone, and the index; remove files that no row names any more."""
+    rows = {name: row for name, row in sorted(new.items()) if (folder / f"{name}.png").exists()}
     text = json.dumps({"licence": LICENCE, "figures": rows}, indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / "manifest.json", text)
     index = jinja2.Template(_INDEX.read_text("utf-8"), trim_blocks=True, keep_trailing_newline=True)
@@ -199,4 +224,4 @@ def _record(folder: Path, identifier: str, row: dict[str, Any]) -> None:
 
 
 def _names(rows: Rows) -> set[str]:
-    return {Path(name).name for row in rows.values() for name in row["files"]}
+    return {name for row in rows.values() for name in row["files"]}
