@@ -24,8 +24,10 @@ def predict(question: str, options: Sequence[str], answer: str, *, why: str = ""
     static = f"<p><b>{html.escape(question)}</b></p><ul>{items}</ul>{_answer('', answer, why)}"
     data = {"text/html": static, "text/plain": "\n".join([question, *(f"- {option}" for option in options)])}
     if session.current().live if live is None else live:
-        data = _quiz(question, options, answer, why)._repr_mimebundle_() | data
-    output.show(data)
+        quiz = _quiz(question, options, answer, why)
+        output.show_widget(quiz, quiz._repr_mimebundle_() | data)
+    else:
+        output.show(data)
 
 
 def check_answer(name: str, answer: Any, expected: Any, tolerance: float = 0.0, hint: str = "") -> None:

@@ -32,7 +32,8 @@ def explore(view: View, live: bool | None = None, **given: Any) -> None:
     if view.seeded:
         given = {"seed": running.seed} | given
     if running.live if live is None else live:
-        output.show(*Panel(view, **given).bundle())
+        panel = Panel(view, **given)
+        output.show_widget(panel.widget, *panel.bundle())
         return
     settings = [view.parameters(**(dict(static) | given)) for static in view.static or ({},)]
     for number, parameters in enumerate(settings):
@@ -73,6 +74,8 @@ class Panel:
         for control in self.controls.values():
             control.observe(self._moved, names="value")
         useful = [(self.reset_button, True), (self.pin_button, view.ghosts), (self.seed_button, view.seeded)]
+        for button in [button for button, used in useful if not used]:
+            output.close(button)
         buttons = widgets.HBox([button for button, used in useful if used])
         rows = [*self.controls.values(), buttons, self.error, self.image, self.readout]
         self.widget = widgets.VBox(rows, layout={"width": "100%"})
