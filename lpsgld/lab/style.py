@@ -1,5 +1,8 @@
 """How every figure looks: one style sheet in a light and a dark theme, and a fixed look for each role of a curve.
 
+Matplotlib's own settings and the sheet's, nobody else's: a user's matplotlibrc, `plt.style.use` and what else is set
+for the whole process changes no pixel, and what is set here is gone when the figure is drawn.
+
 A curve is drawn by its role (`ax.plot(x, y, **role("vc"))`), so that the same accumulator has the same colour
 and the same dashes in all notebooks. Colours are those of Okabe and Ito, which colour-blind readers can tell
 apart; the dashes tell curves apart without any colour. What is drawn lives in `views/`.
@@ -7,15 +10,17 @@ apart; the dashes tell curves apart without any colour. What is drawn lives in `
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
@@ -32,7 +37,11 @@ SCREEN = (960, 540)  # pixels in a notebook
 SLIDE_DPI = 150
 XLABEL_DISTANCE = 30  # points from an axis to its label: room for ticks with exponents
 
-_SHEET = dict(mpl.rc_params_from_file(Path(__file__).with_name("lab.mplstyle"), use_default_template=False))
+# A backend is not for a figure to change: it would close the windows that the user has open.
+_SHEET = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith(("backend", "interactive"))}
+_SHEET |= mpl.rc_params_from_file(Path(__file__).with_name("lab.mplstyle"), use_default_template=False)
+_PRINT = {"precision": 8, "threshold": 1000, "edgeitems": 3, "linewidth": 75, "suppress": False, "nanstr": "nan"}
+_PRINT |= {"infstr": "inf", "sign": "-", "formatter": None, "floatmode": "maxprec", "legacy": False}  # numpy's own
 _INK = {"light": ("#ffffff", "#1a1a1a", "#d9d9d9"), "dark": ("#16181d", "#ececec", "#3f434b")}  # paper, ink, faint ink
 
 # role: label, colour on light, colour on dark, dashes (on, off, ... in line widths; None is solid), line width
@@ -52,7 +61,7 @@ _theme: ContextVar[Theme] = ContextVar("theme", default="light")
 
 
 def sheet(theme: Theme) -> dict[str, Any]:
-    """The matplotlib settings of a theme: those of `lab.mplstyle`, a slide's size, and the theme's colours."""
+    """All matplotlib settings of a theme: its own, those of `lab.mplstyle`, a slide's size, and the theme's colours."""
     paper, ink, faint = _INK[one_of("theme", theme, _INK)]
     colours = dict.fromkeys(("figure.facecolor", "savefig.facecolor", "axes.facecolor"), paper)
     colours |= dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor"), ink)
@@ -60,17 +69,33 @@ def sheet(theme: Theme) -> dict[str, Any]:
     return _SHEET | colours | {"figure.figsize": SIZE, "figure.dpi": SCREEN_DPI}
 
 
-@contextmanager
+@contextlib.contextmanager
 def use(theme: Theme | None = None) -> Iterator[None]:
     """Draw in the lab's style inside this block: in `theme`, or in that of the block around it (else light)."""
     chosen = theme or _theme.get()
     settings = sheet(chosen)
     token = _theme.set(chosen)
     try:
-        with _lock, mpl.rc_context(settings):
+        with _lock, mpl.rc_context(settings), _usual_numbers():
             yield
     finally:
         _theme.reset(token)
+
+
+@contextlib.contextmanager
+def _usual_numbers() -> Iterator[None]:
+    """What numpy and torch do unless told otherwise: views compute, and SVG writes numbers as numpy prints them."""
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+            stack.enter_context(np.printoptions(**_PRINT))
+            if device.type != "cpu":  # costs a little in each operation
+                stack.enter_context(torch.device("cpu"))
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 styled = use()  # a decorator: the function draws in the lab's style, whoever calls it
