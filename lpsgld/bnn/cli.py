@@ -72,13 +72,15 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 def evaluate_command(options: argparse.Namespace) -> int:
     """Print the scores of the ensemble beside those of its last sample."""
     chain_runs = runs.open_all(options.run)
-    dataset = datasets.load(options.dataset, options.cache) if options.dataset else None
+    if options.dataset:
+        dataset = datasets.load(options.dataset, options.cache)
+    else:
+        dataset = ensemble.images_of(chain_runs[0], options.cache)
     evaluation = ensemble.evaluate(
         chain_runs,
         dataset,
         rounding=options.rounding,
         device=options.device,
-        cache=options.cache,
         progress=not options.quiet,
     )
     print(_scores(evaluation.summary()))
@@ -179,7 +181,9 @@ def _training(options: argparse.Namespace) -> dict[str, Any]:
 
 def _add_device_and_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (default: a GPU if there is one), cpu, cuda, cuda:1")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help=f"downloads (default: {datasets.default_cache()})")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="downloads (default: $LPSGLD_CACHE, or ~/.cache/lpsgld)"
+    )
 
 
 def _fields(options: argparse.Namespace) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from lpsgld.bnn import cli
+from lpsgld.bnn.data import datasets
 from lpsgld.bnn.data.arrays import DatasetError
 from lpsgld.bnn.judging import records
 from lpsgld.bnn.training.recipes import RECIPES, RecipeError
@@ -50,6 +51,17 @@ def test_a_run_may_use_a_part_of_the_images_and_goes_on_with_the_same_part(tmp_p
         call("train", "train_bfp", "--out", run, "--quiet", *QUICK)
     with pytest.raises(DatasetError, match="2000 training images were asked for, but digits has 1437"):
         call("train", "train_bfp", "--out", tmp_path / "other", "--quiet", *QUICK, "--subset", 2000, 50)
+
+
+def test_a_record_tells_the_test_images_that_were_scored(tmp_path):
+    """Trained on a part, scored on all."""
+    run, result = tmp_path / "run", tmp_path / "scores.json"
+    assert call("train", "train_bfp", "--out", run, "--quiet", *QUICK, "--subset", 100, 50) == 0
+    assert call("evaluate", run, "--quiet", "--json", result) == 0
+    record = records.read(result)
+    assert record.dataset["test"] == sum(record.entropy["right"]) + sum(record.entropy["wrong"]) == 360
+    assert record.dataset["fingerprint"] == datasets.load("digits").fingerprint
+    assert record.dataset["trained_on"]["fingerprint"] == Run.open(run).dataset["fingerprint"]
 
 
 def test_recipes_are_listed(capsys):

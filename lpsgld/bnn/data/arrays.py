@@ -7,7 +7,7 @@ Augmentation and normalisation run on whole batches, on the device that holds th
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -27,7 +27,8 @@ class Dataset:
 
     train_images, test_images: uint8 [N, C, H, W]. train_labels, test_labels: int64 [N]. classes: their names.
     mean, std: of each channel on the scale [0, 1], for normalisation. pad, flip: how training images may be
-    changed: shifted by up to `pad` pixels, mirrored left to right.
+    changed: shifted by up to `pad` pixels, mirrored left to right. unused: how many files of which kind lay beside
+    those of the images.
     """
 
     name: str
@@ -40,6 +41,17 @@ class Dataset:
     std: tuple[float, ...]
     pad: int = 0
     flip: bool = False
+    unused: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def told(self) -> str:
+        """One line: how many images there are, and how many files were not used."""
+        images = f"{len(self.train_labels)} training and {len(self.test_labels)} test images"
+        most = sorted(self.unused.items(), key=lambda kind: -kind[1])
+        kinds = [f"{number} {kind}" for kind, number in most[:5]] + ["others"] * (len(most) > 5)
+        total = sum(self.unused.values())
+        rest = f"{total} file{'s' * (total != 1)} not used ({', '.join(kinds)})" if total else "every file is used"
+        return f"{self.name}: {images} in {len(self.classes)} classes; {rest}"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -75,7 +87,7 @@ class Dataset:
                 raise DatasetError(f"{size} {what} images were asked for, but {self.name} has {len(images)}")
             keep = torch.randperm(len(images), generator=generator)[:size]
             parts += [images[keep], labels[keep]]
-        return Dataset(self.name, *parts, self.classes, self.mean, self.std, self.pad, self.flip)
+        return Dataset(self.name, *parts, self.classes, self.mean, self.std, self.pad, self.flip, self.unused)
 
 
 def normalize(images: Tensor, mean: Tensor | tuple[float, ...], std: Tensor | tuple[float, ...]) -> Tensor:

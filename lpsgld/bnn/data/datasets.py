@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import math
 import os
 import tarfile
-import urllib.error
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lpsgld.bnn.data import image_folder
 from lpsgld.bnn.data.arrays import Dataset, DatasetError, channel_statistics
@@ -20,9 +23,12 @@ NAMES = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
 
 
 def default_cache() -> Path:
-    """Where downloads and decoded images are kept: $LPSGLD_CACHE, or lpsgld in the user's cache folder."""
+    """Where downloads and decoded images are kept: $LPSGLD_CACHE, or lpsgld in the user's cache folder.
+
+    Raises DatasetError if the user has no home.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("LPSGLD_CACHE") or Path(base) / "lpsgld").expanduser()
+    return _expanded(os.environ.get("LPSGLD_CACHE") or Path(base) / "lpsgld")
 
 
 def load(name: str, cache: str | Path | None = None) -> Dataset:
@@ -36,11 +42,11 @@ def load(name: str, cache: str | Path | None = None) -> Dataset:
     cache: folder for downloads and decoded images, `default_cache()` if None. Raises DatasetError.
     """
     require_name(name, DatasetError)
-    cache = Path(cache).expanduser() if cache is not None else default_cache()
-    if name.startswith(FOLDER):
-        return image_folder.load(Path(name.removeprefix(FOLDER)).expanduser(), cache)
     if name == "digits":
         return _digits()
+    cache = _expanded(cache) if cache is not None else default_cache()
+    if name.startswith(FOLDER):
+        return image_folder.load(_expanded(name.removeprefix(FOLDER)), cache)
     if name in ("mnist", "fashion_mnist"):
         return _mnist(name, cache)
     return _cifar(name, cache)
@@ -50,6 +56,16 @@ def require_name(name: str, error: type[Exception]) -> None:
     """Raises `error`, with the nearest name, unless `load` knows the name."""
     if not name.startswith(FOLDER):
         one_of("dataset", name, NAMES, error, f', or "{FOLDER}PATH"')
+    if name == FOLDER:
+        raise error(f'"{FOLDER}" names no folder: write "{FOLDER}PATH", or "{FOLDER}." for this one')
+
+
+def _expanded(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user, or one without a home
+        advice = "write the whole path, or set HOME or, for the cache, LPSGLD_CACHE"
+        raise DatasetError(f"{path}: this machine does not know the home folder of that user; {advice}") from None
 
 
 # ---- the named datasets ----------------------------------------------------------------------------------------
@@ -75,15 +91,26 @@ def _mnist(name: str, cache: Path) -> Dataset:
 
     kind = {"mnist": MNIST, "fashion_mnist": FashionMNIST}[name]
     folder = cache / kind.__name__ / "raw"
+    packed = dict(kind.resources)  # names, and MD5 sums; torchvision unpacks what it downloads, without the .gz
+    missing = {file: md5 for file, md5 in packed.items() if not (folder / file.removesuffix(".gz")).exists()}
+    _fetch(name, missing, kind.mirrors, folder)
+    images, labels, *test = (_idx(folder / (file if file in missing else file.removesuffix(".gz"))) for file in packed)
+    parts = [images[:, None], labels, test[0][:, None], test[1]]
+    return _dataset(name, parts, (1, 28, 28), kind.classes, folder)
+
+
+def _idx(path: Path) -> np.ndarray:
+    """The bytes in a file of MNIST's format, perhaps packed: 0, 0, 8, the number of sizes, the sizes, the bytes."""
     try:
-        train, test = (kind(cache, train=flag, download=True) for flag in (True, False))
-    except (RuntimeError, OSError) as error:
-        files = [Path(url).name for url, _ in kind.resources]
-        raise _not_downloaded(name, files, kind.mirrors[0], folder, error) from error
-    mean, std = channel_statistics(train.data[:, None])
-    return Dataset(
-        name, train.data[:, None], train.targets, test.data[:, None], test.targets, tuple(train.classes), mean, std
-    )
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise _damaged(path, error) from None
+    head = 4 + 4 * data[3] if data[:3] == b"\0\0\x08" and len(data) > 3 else 4
+    shape = [int.from_bytes(data[i : i + 4]) for i in range(4, head, 4)]
+    if not shape or len(data) != head + math.prod(shape):
+        raise _damaged(path, f"{len(data)} bytes are not {' x '.join(map(str, shape)) or 'a header'}")
+    return np.frombuffer(data, np.uint8, offset=head).reshape(shape)
 
 
 # The binary archives, not the usual ones for Python: those are pickles, which run whatever code they hold.
@@ -108,35 +135,64 @@ _CIFAR = {
         "cifar-100-binary/fine_label_names.txt",
     ),
 }
-_CIFAR_MEAN, _CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # the paper's
+_PAPER = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)}
 
 
 def _cifar(name: str, cache: Path) -> Dataset:
-    from torchvision.datasets.utils import download_url
-
     archive, md5, train_files, test_file, label_bytes, names_file = _CIFAR[name]
+    _fetch(name, {archive: md5}, [_CIFAR_URL], cache)
     try:
-        download_url(_CIFAR_URL + archive, cache, archive, md5)
-    except (RuntimeError, OSError, urllib.error.URLError) as error:
-        raise _not_downloaded(name, [archive], _CIFAR_URL, cache, error) from error
-    with tarfile.open(cache / archive) as tar:
-        read = {file: tar.extractfile(file).read() for file in (*train_files, test_file, names_file)}
-    train = _cifar_images(b"".join(read[file] for file in train_files), label_bytes)
-    test = _cifar_images(read[test_file], label_bytes)
-    classes = tuple(read[names_file].decode().split())
-    return Dataset(name, *train, *test, classes, _CIFAR_MEAN, _CIFAR_STD, pad=4, flip=True)
+        with tarfile.open(cache / archive) as tar:
+            read = {file: tar.extractfile(file).read() for file in (*train_files, test_file, names_file)}
+        parts = [
+            *_cifar_images(b"".join(read[file] for file in train_files), label_bytes),
+            *_cifar_images(read[test_file], label_bytes),
+        ]
+        classes = read[names_file].decode().split()
+    except (tarfile.TarError, EOFError, KeyError, OSError, ValueError, zlib.error) as error:
+        raise _damaged(cache / archive, error) from None
+    return _dataset(name, parts, (3, 32, 32), classes, cache / archive, **_PAPER, pad=4, flip=True)
 
 
-def _cifar_images(data: bytes, label_bytes: int) -> tuple[Tensor, Tensor]:
+def _cifar_images(data: bytes, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels from rows of label bytes followed by 3 x 32 x 32 pixels."""
     rows = np.frombuffer(data, np.uint8).reshape(-1, label_bytes + 3072)
-    images = rows[:, label_bytes:].reshape(-1, 3, 32, 32).copy()
-    return torch.from_numpy(images), torch.from_numpy(rows[:, label_bytes - 1].astype(np.int64))
+    return rows[:, label_bytes:].reshape(-1, 3, 32, 32), rows[:, label_bytes - 1]
 
 
-def _not_downloaded(name: str, files: list[str], url: str, folder: Path, error: Exception) -> DatasetError:
-    return DatasetError(
-        f"{name} is not in {folder} and could not be downloaded ({error}). On a machine with a network, fetch "
-        f"{', '.join(files)} from {url} and put {'them' if len(files) > 1 else 'it'} unchanged into {folder}; "
-        f'or use another dataset: "digits" needs no download'
-    )
+def _dataset(
+    name: str, parts: list[np.ndarray], shape: tuple[int, ...], classes: Iterable[str], path: Path, **choices: Any
+) -> Dataset:
+    """A dataset of uint8 images, labels, test images and labels, if they fit together. path: where they are from."""
+    classes = tuple(classes)
+    for images, labels in (parts[:2], parts[2:]):
+        if not (images.shape == (*labels.shape, *shape) and 0 < len(labels) and labels.max() < len(classes)):
+            raise _damaged(path, "images, labels and classes do not fit together")
+    parts = [torch.from_numpy(part.astype(kind)) for part, kind in zip(parts, 2 * [np.uint8, np.int64], strict=True)]
+    mean, std = channel_statistics(parts[0])
+    return Dataset(name, *parts, classes, **({"mean": mean, "std": std} | choices))
+
+
+def _fetch(name: str, files: Mapping[str, str], urls: Sequence[str], folder: Path) -> None:
+    """Download what is not in the folder. files: names, and the MD5 sums published beside them."""
+    from torchvision.datasets.utils import download_url
+
+    for file, md5 in files.items():
+        was_there = (folder / file).exists()
+        for url in urls:
+            try:
+                download_url(url + file, folder, file, md5)
+                break
+            except (RuntimeError, OSError) as error:
+                reason = error
+        else:
+            state = f"{file} in {folder} is damaged: delete it. It" if was_there else f"{name} is not in {folder} and"
+            raise DatasetError(
+                f"{state} could not be downloaded ({reason}). On a machine with a network, fetch {', '.join(files)} "
+                f"from {urls[0]} and put {'them' if len(files) > 1 else 'it'} unchanged into {folder}; "
+                f'or use another dataset: "digits" needs no download'
+            )
+
+
+def _damaged(path: Path, why: Exception | str) -> DatasetError:
+    return DatasetError(f"{path} is damaged ({' '.join(str(why).split())}). Delete it, and it is downloaded again")

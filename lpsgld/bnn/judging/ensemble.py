@@ -102,16 +102,34 @@ def evaluate(
 
     run: a run, several (chains), or the folder of either. Samples of several chains count in turn: the first of
     each, the second of each, ... rounding: how activations are rounded at test time; "stochastic" as in the paper.
-    seed: of that rounding. Raises RunError if there is no sample, or if the images do not fit the network.
+    seed: of that rounding. cache: see `datasets.load`. Raises RunError if there is no sample, or if the images do not
+    fit the network or, not given here, are others now.
     """
     chains = _chains(run)
     if dataset is None:
-        dataset = datasets.load(chains[0].recipe.dataset, cache)
+        dataset = images_of(chains[0], cache)
     _require_fit(chains[0], dataset)
     members = predictions(chains, dataset, rounding=rounding, device=device, seed=seed)
     order = [number for number, _ in _in_turn(chains)]
     bar = tqdm(members, "evaluate", len(order), unit="sample", disable=not progress)
     return combine(bar, dataset.test_labels, order)
+
+
+def images_of(run: Run, cache: str | Path | None = None) -> Dataset:
+    """The dataset that a run was trained on, as a whole if that was a subset. Raises RunError if it is another one now.
+
+    cache: see `datasets.load`.
+    """
+    dataset, trained = datasets.load(run.recipe.dataset, cache), run.dataset
+    parts = [dataset]
+    if trained["train"] <= len(dataset.train_labels) and trained["test"] <= len(dataset.test_labels):
+        parts.append(dataset.subset(trained["train"], trained["test"]))
+    if trained["fingerprint"] not in [part.fingerprint for part in parts]:
+        raise RunError(
+            f"{run.path} was trained on other images than {dataset.name} has now (fingerprint {trained['fingerprint']} "
+            f"then, {dataset.fingerprint} now). Bring those back, or name the dataset to be scored (--dataset)"
+        )
+    return dataset
 
 
 def predictions(

@@ -99,7 +99,7 @@ def make(
     JPEG files"; the dataset's name, if None.
     """
     chains = [run] if isinstance(run, Run) else list(run)
-    described = _described(chains[0], dataset)
+    described = _described(chains[0], dataset) | {"test": len(evaluation.labels)}
     predictions = dict(zip(WHO, (evaluation.probabilities, evaluation.last), strict=True))
     labels = evaluation.labels
     parts = {

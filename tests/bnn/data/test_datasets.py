@@ -1,5 +1,7 @@
 """Datasets that need no network, the ones that do through synthetic files, and the batches made of them."""
 
+import dataclasses
+import gzip
 import hashlib
 import io
 import tarfile
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from lpsgld.__main__ import main
 from lpsgld.bnn.data import arrays, datasets
 from lpsgld.bnn.data.arrays import DatasetError
 from tests.checks import assert_law, assert_mean
@@ -167,21 +170,121 @@ def test_without_network_the_error_names_the_files_and_their_folder(tmp_path, mo
     assert all(file in message for file in files)
 
 
-def test_mnist_is_read_from_its_files(tmp_path):
-    import gzip
+def idx(pixels: np.ndarray) -> bytes:
+    """An array of bytes in MNIST's format."""
+    return bytes([0, 0, 8, pixels.ndim]) + np.array(pixels.shape, ">i4").tobytes() + pixels.tobytes()
 
-    raw = tmp_path / "FashionMNIST" / "raw"
+
+def fashion(cache, **changed) -> np.ndarray:
+    """Six images in the files of Fashion-MNIST, as torchvision unpacks them; changed: other contents of some."""
+    raw = cache / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     images = np.random.default_rng(0).integers(256, size=(6, 28, 28), dtype=np.uint8)
     for split in ("train", "t10k"):
-        header = b"\0\0\x08\x03" + np.array([6, 28, 28], ">i4").tobytes()
-        labels = b"\0\0\x08\x01" + np.array([6], ">i4").tobytes() + bytes(range(6))
-        for kind, data in (("images-idx3", header + images.tobytes()), ("labels-idx1", labels)):
-            (raw / f"{split}-{kind}-ubyte").write_bytes(data)
-            (raw / f"{split}-{kind}-ubyte.gz").write_bytes(gzip.compress(data))
+        for kind, data in (("images-idx3", images), ("labels-idx1", np.arange(6, dtype=np.uint8))):
+            (raw / f"{split}-{kind}-ubyte").write_bytes(changed.get(f"{split}-{kind}", idx(data)))
+    return images
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    import torchvision.datasets.utils
+
+    def unreachable(*args, **kwargs):
+        raise urllib.error.URLError("no network in this test")
+
+    monkeypatch.setattr(torchvision.datasets.utils, "_urlretrieve", unreachable)
+    monkeypatch.setattr(torchvision.datasets.utils, "_get_redirect_url", unreachable)
+
+
+def test_mnist_is_read_from_its_files(tmp_path, offline):
+    images = fashion(tmp_path)
     d = datasets.load("fashion_mnist", tmp_path)
     assert np.array_equal(d.train_images[:, 0].numpy(), images) and d.test_labels.tolist() == list(range(6))
     assert d.image_shape == (1, 28, 28) and d.classes[0] == "T-shirt/top" and not d.flip
+
+
+def test_mnist_is_read_as_it_is_downloaded(tmp_path, offline, monkeypatch):
+    import torchvision.datasets
+
+    images, raw = fashion(tmp_path), tmp_path / "FashionMNIST" / "raw"
+    sums = []
+    for file in sorted(raw.iterdir(), reverse=True):
+        packed = raw / f"{file.name}.gz"
+        packed.write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+        sums.append((packed.name, hashlib.md5(packed.read_bytes()).hexdigest()))
+    order = [sums[i] for i in (1, 0, 3, 2)]  # training images, their labels, test images, their labels
+    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "resources", order)
+    d = datasets.load("fashion_mnist", tmp_path)
+    assert np.array_equal(d.test_images[:, 0].numpy(), images) and d.train_labels.tolist() == list(range(6))
+    (raw / "train-labels-idx1-ubyte.gz").write_bytes(b"cut")
+    with pytest.raises(DatasetError, match="train-labels-idx1-ubyte.gz in .*raw is damaged: delete it"):
+        datasets.load("fashion_mnist", tmp_path)
+
+
+SIX = np.arange(6, dtype=np.uint8)
+BLACK = np.zeros((6, 28, 28), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("file", "contents"),
+    [
+        ("train-images-idx3", b""),
+        ("train-images-idx3", idx(BLACK)[:9]),
+        ("train-images-idx3", idx(BLACK)[:-1]),
+        ("train-images-idx3", idx(BLACK) + b"x"),
+        ("train-images-idx3", b"x" + idx(BLACK)[1:]),
+        ("train-images-idx3", idx(BLACK)[:4] + b"\x7f\xff\xff\xff" + idx(BLACK)[8:]),  # claims 2 billion images
+        ("train-images-idx3", idx(BLACK.reshape(6, 14, 56))),
+        ("train-images-idx3", idx(BLACK[:5])),
+        ("train-labels-idx1", idx(BLACK)),
+        ("t10k-labels-idx1", b""),
+        ("t10k-labels-idx1", idx(SIX)[:-1]),
+        ("t10k-labels-idx1", idx(SIX + 5)),  # the last is 10
+        ("t10k-labels-idx1", idx(SIX[:0])),
+    ],
+)
+def test_a_damaged_mnist_file_is_to_be_deleted(tmp_path, offline, file, contents):
+    fashion(tmp_path, **{file: contents})
+    with pytest.raises(DatasetError, match="raw.* is damaged .*Delete it, and it is downloaded again"):
+        datasets.load("fashion_mnist", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"row": 3000},
+        {"images": 0},
+        {"last_label": 10},
+        {"names": b"\xff\xfe"},
+        {"names": b"cat dog"},
+        {"left_out": "cifar-10-batches-bin/test_batch.bin"},
+        {"kept": 0.5},
+        {"kept": 0},
+    ],
+)
+def test_a_damaged_cifar_archive_is_to_be_deleted(tmp_path, offline, monkeypatch, damage):
+    """Its checksum is that of the damaged one, so that nothing is downloaded."""
+    archive, _, train_files, test_file, _, names_file = row = datasets._CIFAR["cifar10"]
+    labels = list(range(9)) + [damage.get("last_label", 9)]
+    rows = b"".join(bytes([label]) + bytes(damage.get("row", 3072)) for label in labels[: damage.get("images", 10)])
+    contents = dict.fromkeys([*train_files, test_file], rows)
+    contents[names_file] = damage.get("names", b" ".join(b"class%d" % i for i in range(10)))
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, data in contents.items():
+            if name != damage.get("left_out"):
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    data = buffer.getvalue()[: int(damage.get("kept", 1) * len(buffer.getvalue()))]
+    (tmp_path / archive).write_bytes(data)
+    with pytest.raises(DatasetError, match=f"{archive} in .* is damaged: delete it"):
+        datasets.load("cifar10", tmp_path)
+    monkeypatch.setitem(datasets._CIFAR, "cifar10", (archive, hashlib.md5(data).hexdigest(), *row[2:]))
+    with pytest.raises(DatasetError, match=f"{archive} is damaged .*Delete it"):
+        datasets.load("cifar10", tmp_path)
 
 
 def test_an_unknown_dataset_is_named():
@@ -195,3 +298,41 @@ def test_the_cache_folder_can_be_chosen(monkeypatch, tmp_path):
     monkeypatch.delenv("LPSGLD_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert datasets.default_cache() == tmp_path / "lpsgld"
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user whom the system does not know, as in some containers."""
+    import pwd
+
+    def unknown(user):
+        raise KeyError(user)
+
+    for name in ("HOME", "XDG_CACHE_HOME", "LPSGLD_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+
+def test_without_a_home_only_the_default_cache_is_missing(homeless, tmp_path, capsys):
+    assert len(datasets.load("digits").test_labels) == 360
+    with pytest.raises(DatasetError, match="does not know the home folder.*set HOME or, for the cache, LPSGLD_CACHE"):
+        datasets.load("cifar10")
+    assert main(["recipes"]) == 0 and "train_bfp" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "cache"), [("folder:~nobody-here/x", None), ("cifar10", "~nobody-here/x")])
+def test_an_unknown_user_is_named(name, cache):
+    with pytest.raises(DatasetError, match="~nobody-here/x: this machine does not know the home folder of that user"):
+        datasets.load(name, cache)
+
+
+def test_an_empty_path_is_no_folder(monkeypatch, tmp_path):
+    with pytest.raises(DatasetError, match='"folder:" names no folder'):
+        datasets.load("folder:", tmp_path)
+
+
+def test_what_was_not_used_is_told_of_a_part_as_well():
+    unused = {".a": 1, ".b": 5, ".c": 4, ".d": 3, ".e": 2, ".f": 1}
+    part = dataclasses.replace(datasets.load("digits"), unused=unused).subset(100, 50)
+    assert part.told.startswith("digits: 100 training and 50 test images in 10 classes; ")
+    assert part.told.endswith("16 files not used (5 .b, 4 .c, 3 .d, 2 .e, 1 .a, others)")

@@ -2,12 +2,16 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lpsgld import metrics
-from lpsgld.bnn.judging import ensemble
+from lpsgld.bnn.data import datasets
+from lpsgld.bnn.judging import ensemble, records
 from lpsgld.bnn.training import loop, runs
 from lpsgld.bnn.training.runs import RunError
 from lpsgld.storage import load_sample
@@ -105,11 +109,38 @@ def test_predictions_for_other_images(finished, digits):
 
 
 def test_the_runs_own_dataset_is_loaded_if_none_is_given(tmp_path, small):
-    from lpsgld.bnn.data import datasets
-
     recipe = small.override(epochs=1, samples=1)
     loop.train(recipe, tmp_path, progress=False, device="cpu")
     assert len(evaluate(tmp_path).labels) == len(datasets.load("digits").test_labels)
+
+
+def folder_of_images(path: Path, seed: int = 0) -> str:
+    """The name of a dataset of 8 training and 8 test images of noise."""
+    noise = np.random.default_rng(seed).integers(256, size=(2, 2, 4, 8, 8), dtype=np.uint8)
+    for split, images in zip(("train", "test"), noise, strict=True):
+        for name, of_class in zip("ab", images, strict=True):
+            (path / split / name).mkdir(parents=True, exist_ok=True)
+            for number, image in enumerate(of_class):
+                Image.fromarray(image).save(path / split / name / f"{number}.png")
+    return f"folder:{path}"
+
+
+@pytest.mark.parametrize("subset", [None, (5, 6)])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_images_that_changed_after_training_are_not_scored_as_the_runs_own(tmp_path, small, subset, split):
+    cache = {"cache": tmp_path / "cache"}
+    recipe = small.override(dataset=folder_of_images(tmp_path / "images"), epochs=1, samples=1, batch_size=4)
+    run = loop.train(recipe, tmp_path / "run", subset=subset, progress=False, device="cpu", **cache)
+    assert len(evaluate(run, **cache).labels) == 8
+    for path in (tmp_path / "images" / split).rglob("*.png"):
+        Image.new("L", (8, 8)).save(path)
+    with pytest.raises(RunError, match=f"was trained on other images than folder:.*{run.dataset['fingerprint']} then"):
+        evaluate(run, **cache)
+    changed = datasets.load(recipe.dataset, tmp_path / "cache")
+    assert len(evaluate(run, changed).labels) == 8  # asked for by name
+    told = records.make(run, evaluate(run, changed), dataset=changed).dataset
+    then = run.dataset["fingerprint"]
+    assert (told["fingerprint"], told["trained_on"]["fingerprint"]) == (changed.fingerprint, then)
 
 
 def test_chains_are_merged_in_turn(tmp_path, digits, small, finished):
