@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lpsgld.files import user_path
 from lpsgld.text import Mistake
 
 FAILURE, MISTAKE, INTERRUPTED, UNREAD = 1, 2, 130, 141
@@ -49,6 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return UNREAD
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"lpsgld: {error.filename}: {error.strerror}. Name another, or mend this one", file=sys.stderr)
+        return MISTAKE
 
 
 @contextlib.contextmanager
@@ -91,7 +97,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NOTEBOOK.PARAMETER=VALUE",
         help="override the profile, for example 05_variance_correction.seed=1; may be repeated",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="executed notebooks (default: runs/PROFILE)")
+    parser.add_argument("--out", type=user_path, metavar="DIR", help="executed notebooks (default: runs/PROFILE)")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -157,9 +163,9 @@ def _figures(options: argparse.Namespace) -> int:
 def _add_book_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="name or number (default: all)")
     parser.add_argument(
-        "--from", dest="run_folder", type=Path, metavar="DIR", help="the run to print (default: runs/laptop)"
+        "--from", dest="run_folder", type=user_path, metavar="DIR", help="the run to print (default: runs/laptop)"
     )
-    parser.add_argument("--out", type=Path, default=Path("book"), metavar="DIR", help="the book (default: book)")
+    parser.add_argument("--out", type=user_path, default=Path("book"), metavar="DIR", help="the book (default: book)")
     parser.add_argument("--run", action="store_true", help="execute first, at laptop size, what the run lacks")
 
 
@@ -180,9 +186,11 @@ def _book(options: argparse.Namespace) -> int:
 
 
 def _add_slides_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--source", type=Path, metavar="FILE", help="Markdown (default: notebooks/slides.md)")
-    parser.add_argument("--figures", type=Path, metavar="DIR", help="the figures' folder (default: figures)")
-    parser.add_argument("--out", type=Path, default=Path("slides.html"), metavar="FILE", help="(default: slides.html)")
+    parser.add_argument("--source", type=user_path, metavar="FILE", help="Markdown (default: notebooks/slides.md)")
+    parser.add_argument("--figures", type=user_path, metavar="DIR", help="the figures' folder (default: figures)")
+    parser.add_argument(
+        "--out", type=user_path, default=Path("slides.html"), metavar="FILE", help="(default: slides.html)"
+    )
 
 
 def _slides(options: argparse.Namespace) -> int:

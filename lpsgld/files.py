@@ -83,12 +83,14 @@ def scratch_folder(folder: str | Path) -> Iterator[Path]:
     """A new folder inside `folder` for files on their way; gone afterwards, as are those that killed processes left.
 
     Each such folder holds a lock that the system frees however its process ends: whose lock is free, is nobody's.
+    `folder` is made. Raises FileError if it cannot be written.
     """
     folder = Path(folder)
     for abandoned in folder.glob(f"{_SCRATCH}????????"):
         with contextlib.suppress(OSError), filelock.FileLock(abandoned / "lock", timeout=0):
             shutil.rmtree(abandoned, ignore_errors=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
     except OSError as error:
         raise FileError(f"cannot write into {folder}: {_advice(error, folder, 0)}") from error

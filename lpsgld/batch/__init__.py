@@ -5,6 +5,7 @@ its execution in a process of its own (`execution`, `processes`, `worker`), and 
 `export`, `report`). What notebooks compute or draw does not live here.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,6 +40,10 @@ def run_notebooks(
     directory = (notebook_dir or notebook.find_directory()).resolve()
     jobs = plan.build(directory, profile, notebooks, overrides)
     target = run_directory(directory, profile, out)
+    if os.pathsep in str(target):
+        raise BatchError(
+            f"{target} has a {os.pathsep!r} in it, which parts the folders where Jupyter looks: name another"
+        )
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:

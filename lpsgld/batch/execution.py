@@ -112,7 +112,7 @@ def _prepended(path: str, variable: str) -> str:
 def _load_executed(scratch: Path) -> nbformat.NotebookNode | None:
     try:
         return load(scratch / EXECUTED)
-    except (FileNotFoundError, BatchError):  # killed before it wrote, or while it did
+    except BatchError:  # killed before it wrote, or while it did
         return None
 
 

@@ -9,7 +9,7 @@ import lpsgld
 from lpsgld.batch import parameters
 from lpsgld.batch.errors import BatchError, about
 from lpsgld.batch.parameters import Parameter
-from lpsgld.text import one_of
+from lpsgld.text import one_of, typed
 
 DEVICES = ("cpu", "cuda")
 
@@ -71,10 +71,12 @@ def read(path: Path) -> Notebook:
 def load(path: Path) -> nbformat.NotebookNode:
     """The valid notebook in the file at `path`, else BatchError."""
     try:
-        content = nbformat.read(path, as_version=4)
+        content = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
         nbformat.validate(content)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
-        raise BatchError(f"not a valid notebook: {str(error).splitlines()[0]}") from error
+    except OSError as error:
+        raise BatchError(f"{path} cannot be read: {error.strerror}. Restore it, or remove it") from error
+    except Exception as error:  # whatever nbformat raises for what it does not expect
+        raise BatchError(f"not a valid notebook: {(str(error) or repr(error)).splitlines()[0]}") from error
     return content
 
 
@@ -88,17 +90,19 @@ def _parameters_cell(content: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def _requirements(content: nbformat.NotebookNode, path: Path) -> tuple[tuple[str, ...], str]:
-    declared = dict(content.metadata.get("lpsgld", {}))
-    after, device = tuple(declared.pop("after", ())), declared.pop("device", "cpu")
-    if declared:
-        raise BatchError(f"its metadata `lpsgld` has {', '.join(declared)}; only `after` and `device` are known")
+    declared = content.metadata.get("lpsgld", {})
+    if not isinstance(declared, dict):
+        raise BatchError(f"its metadata `lpsgld` is {declared!r}, but must hold `after` or `device`")
+    if unknown := declared.keys() - {"after", "device"}:
+        raise BatchError(f"its metadata `lpsgld` has {', '.join(unknown)}; only `after` and `device` are known")
+    after, device = declared.get("after", []), declared.get("device", "cpu")
     one_of("device", device, DEVICES, BatchError)
-    for name in after:
+    for name in typed("`after` in its metadata", "list[str]", after, BatchError):
         one_of("notebook for `after`", name, names(path.parent), BatchError)
         # Numbers give the order; a prerequisite that sorts later would need a second, hidden order.
         if name >= path.stem:
             raise BatchError(f"`after` names {name}, which does not come before it: renumber one of them")
-    return after, device
+    return tuple(after), device
 
 
 def _headline(content: nbformat.NotebookNode) -> tuple[str, str]:

@@ -63,7 +63,7 @@ def _parameter(statement: ast.stmt, comments: dict[int, str]) -> Parameter:
         raise BatchError(f"`{text}`: type {annotation} is not one of {allowed}")
     try:
         default = ast.literal_eval(statement.value)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # TypeError: a list as a key
         raise BatchError(f"`{text}` in the parameters cell is computed: {form}") from error
     if not accepts(annotation, default):
         raise BatchError(f"`{text}`: {default!r} is not {annotation}")

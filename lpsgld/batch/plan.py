@@ -10,6 +10,7 @@ A profile, `notebooks/profiles/NAME.yaml`, holds the time limit and one section 
       requires: cuda          # reserved: skip it where this device is missing
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,9 +106,11 @@ def _read_profile(directory: Path, profile: str) -> tuple[float, dict[str, dict[
     one_of("profile", profile, sorted(path.stem for path in folder.glob("*.yaml")), BatchError)
     with about(f"profile {profile}"):
         try:
-            content = yaml.safe_load((folder / f"{profile}.yaml").read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
+            content = yaml.load((folder / f"{profile}.yaml").read_bytes(), _Loader)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or a number that is none
             raise BatchError(f"not valid YAML: {' '.join(str(error).split())}") from error
+        except OSError as error:
+            raise BatchError(f"it cannot be read: {error.strerror}. Mend {folder / profile}.yaml") from error
         if not isinstance(content, dict) or "timeout" not in content:
             raise BatchError("it must set `timeout`, the seconds for a whole notebook, and hold a section a notebook")
         timeout = _seconds(content.pop("timeout"))
@@ -118,7 +121,18 @@ def _read_profile(directory: Path, profile: str) -> tuple[float, dict[str, dict[
     return timeout, dict(sorted(content.items()))
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a name is given once: of two values, one would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(problem=f"{name} is given twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _seconds(value: Any) -> float:
-    if type(value) not in (int, float) or not 0 < value < float("inf"):
+    if type(value) not in (int, float) or not 0 < value <= sys.float_info.max:
         raise BatchError(f"timeout must be a positive number of seconds, got {value!r}")
     return float(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from pygments.formatters import HtmlFormatter
 import lpsgld
 from lpsgld.batch import notebook as notebooks
 from lpsgld.batch.errors import BatchError
+from lpsgld.files import FileError, scratch_folder
 from lpsgld.publish.page import ASSETS, PICTURES, Files, Page, make_page, render
 from lpsgld.publish.pictures import Gallery
 
@@ -29,17 +29,27 @@ def build_book(names: Sequence[str], run: Path, out: Path, directory: Path) -> P
         raise BatchError(_explain(problems, run))
     if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise BatchError(f"{out} is there already and is not a book: move it away, or name another folder with --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-        book = Path(scratch) / "book"
+    with scratch_folder(out.parent) as scratch:
+        book = scratch / "book"
         files = Files(book / PICTURES, Gallery(directory.parent / "figures", run / "figures"))
         read = [(notebooks.read(directory / f"{n}.ipynb"), notebooks.load(run / f"{n}.ipynb")) for n in names]
         pages = [make_page(notebook, executed, names, files) for notebook, executed in read]
         _write_pages(book, pages, files)
-        if out.exists():
-            out.replace(Path(scratch) / "previous")
-        book.replace(out)
+        _place(book, out)
     return out / "index.html"
+
+
+def _place(book: Path, out: Path) -> None:
+    """Move the book to its place; the one there goes. Another process may do the same: the last one's stays."""
+    for attempt in range(10):
+        try:
+            if out.exists():
+                out.replace(book.with_name(f"previous-{attempt}"))
+            book.replace(out)
+            return
+        except OSError as error:
+            failure = error
+    raise FileError(f"cannot put the book into {out}: {failure.strerror}. Name another folder with --out") from failure
 
 
 def obstacles(names: Sequence[str], run: Path, directory: Path) -> dict[str, str]:

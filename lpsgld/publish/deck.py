@@ -45,10 +45,16 @@ def build_deck(source: Path, figures: Path, out: Path) -> Path:
     Raises BatchError, naming the slide, for an unknown figure, a formula that is not TeX, a slide without a title or
     notes, or one with two figures; FileError if the file cannot be written.
     """
-    if not source.is_file():
-        raise BatchError(f"there are no slides at {source}: name their Markdown file with --source")
+    try:
+        texts = split(source.read_text("utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BatchError(
+            f"there are no slides at {source}: name their Markdown file, in UTF-8, with --source"
+        ) from error
+    if not texts:
+        raise BatchError(f"{source} holds no slide: begin with `# One message, as a sentence`")
     gallery = Gallery(figures)
-    slides = [_slide(number, text, gallery) for number, text in enumerate(split(source.read_text("utf-8")), start=1)]
+    slides = [_slide(number, text, gallery) for number, text in enumerate(texts, start=1)]
     parts = {name: Markup((ASSETS / f"deck.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
     write_atomically(out, render("deck.html.j2", slides=slides, **parts))
     return out
@@ -81,7 +87,7 @@ def _slide(number: int, text: str, gallery: Gallery) -> Slide:
 
 def _place(image: Tag, gallery: Gallery) -> None:
     """Put the figure that `image` names in its place, frame by frame, with its caption."""
-    figure = gallery.named(str(image["src"]))
+    figure = gallery.named(str(image.get("src", "")))
     frames = figure.frames if image.get("title") != "whole" else figure.frames[-1:]
     alts = [f"{figure.title}, step {step} of {len(frames)}" for step in range(1, len(frames))] + [figure.alt]
     shown = Markup().join(

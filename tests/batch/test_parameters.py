@@ -37,6 +37,7 @@ temperature: float = -1.5  # signed
         ("sizes: dict = {}", "type dict is not one of"),
         ("seed: int = 0\nseed: int = 1", "sets seed twice"),
         ("%matplotlib inline", "not plain Python"),
+        ("sizes: list[int] = {[]: 1}", "is computed: write `name: type = literal"),
     ],
 )
 def test_what_is_no_typed_literal_is_refused(line, message):

@@ -96,6 +96,39 @@ def test_a_profile_must_be_yaml_with_a_time_limit(two):
     refusal(two, "not valid YAML")
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "must set `timeout`"),
+        (b"[1, 2]", "must set `timeout`"),
+        (b"timeout:\t60\n01_first:\n\tseed: 1", "not valid YAML"),
+        (b'timeout: 60\n01_first: !!python/object/apply:os.system ["true"]', "not valid YAML"),
+        (b"timeout: 60\n01_first: {}\n01_first: {seed: 1}", "not valid YAML: 01_first is given twice"),
+        (b"timeout: 60\n01_first: {seed: 1, seed: 2}", "not valid YAML: seed is given twice"),
+        (b"timeout: 60\n01_first: {seed: 2020-99-99}", "not valid YAML: month must be in"),
+        (b"timeout: 60\n01_first: {seed: 1" + b"0" * 5000 + b"}", "not valid YAML: Exceeds the limit"),
+        (b"timeout: 1" + b"0" * 400, "timeout must be a positive number of seconds"),
+        (b"timeout: 60\n01_first: " + b"[" * 5000, "not valid YAML"),
+        (bytes(range(256)), "not valid YAML"),
+        ("# \xe9\ntimeout: 60".encode("latin-1"), "not valid YAML"),
+    ],
+)
+def test_a_profile_that_is_none_is_refused_in_one_line(two, content, says):
+    (two.profiles / "smoke.yaml").write_bytes(content)
+    with pytest.raises(BatchError, match=f"^profile smoke: .*{says}") as caught:
+        plan.build(two.path, "smoke")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_profile_in_utf_16_is_read_and_a_folder_is_none(two):
+    path = two.profiles / "smoke.yaml"
+    path.write_text("timeout: 60\n01_first: {seed: 1}", encoding="utf-16")
+    assert plan.build(two.path, "smoke")[0].parameters == {"seed": 1}
+    path.unlink()
+    path.mkdir()
+    refusal(two, "profile smoke: it cannot be read: Is a directory")
+
+
 def test_a_profile_can_require_a_device(two):
     two.profile("smoke", **{"01_first": {"requires": "cuda"}})
     assert plan.build(two.path, "smoke")[0].device == "cuda"
@@ -118,10 +151,32 @@ def test_the_parameters_cell_holds_code(folder):
         notebook.read(folder.path / "01_x.ipynb")
 
 
-@pytest.mark.parametrize("text", ["not json", '{"nbformat": 4, "nbformat_minor": 5}'])
-def test_a_file_that_is_no_notebook_is_refused(folder, text):
-    (folder.path / "01_x.ipynb").write_text(text)
-    with pytest.raises(BatchError, match="notebook 01_x: not a valid notebook"):
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"not json",
+        b"",
+        b"[]",
+        b"null",
+        b"[" * 100_000,
+        bytes(range(256)),
+        b'{"nbformat": 4, "nbformat_minor": 5}',
+        b'{"nbformat": 99, "nbformat_minor": 0, "metadata": {}, "cells": []}',
+        b'{"nbformat": 4, "nbformat_minor": 5, "metadata": [], "cells": []}',
+        b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": null}',
+        b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [1]}',
+    ],
+)
+def test_a_file_that_is_no_notebook_is_refused(folder, content):
+    (folder.path / "01_x.ipynb").write_bytes(content)
+    with pytest.raises(BatchError, match="notebook 01_x: not a valid notebook") as caught:
+        notebook.read(folder.path / "01_x.ipynb")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_notebook_that_cannot_be_read_is_refused(folder):
+    (folder.path / "01_x.ipynb").symlink_to("nowhere")
+    with pytest.raises(BatchError, match="notebook 01_x: .* cannot be read: No such file"):
         notebook.read(folder.path / "01_x.ipynb")
 
 
@@ -132,11 +187,23 @@ def test_a_file_that_is_no_notebook_is_refused(folder, text):
         ({"after": ["02_second"]}, "names 02_second, which does not come before it"),
         ({"device": "gpu"}, "there is no device 'gpu'"),
         ({"needs": "cuda"}, "its metadata `lpsgld` has needs"),
+        ({"after": "01_first"}, "`after` in its metadata is '01_first', but must be a list"),
+        ({"after": None}, "`after` in its metadata is None, but must be a list"),
+        ({"device": ["cuda"]}, r"there is no device \['cuda'\]"),
     ],
 )
 def test_requirements_are_checked(two, metadata, message):
     two.notebook("02_second", **metadata)
     refusal(two, message)
+
+
+@pytest.mark.parametrize("metadata", [[], "01_first", 3, None])
+def test_requirements_are_an_object(two, metadata):
+    path = two.notebook("02_second")
+    content = nbformat.read(path, as_version=4)
+    content.metadata["lpsgld"] = metadata
+    nbformat.write(content, path)
+    refusal(two, "its metadata `lpsgld` is .*, but must hold `after` or `device`")
 
 
 def test_a_parameter_may_not_take_a_reserved_name(two):

@@ -210,6 +210,41 @@ def test_an_output_directory_that_cannot_be_made_is_refused(folder, tmp_path):
         batch.run_notebooks(profile="smoke", out=tmp_path / "file" / "run", notebook_dir=folder.path)
 
 
+def test_a_name_that_would_part_folders_is_refused(folder, tmp_path):
+    folder.notebook("01_good")
+    folder.profile("smoke", **{"01_good": {}})
+    with pytest.raises(batch.BatchError, match=f"has a '{os.pathsep}' in it.*: name another"):
+        batch.run_notebooks(profile="smoke", out=tmp_path / f"a{os.pathsep}b", notebook_dir=folder.path)
+    assert not list(tmp_path.glob("a*"))
+
+
+@pytest.mark.parametrize("name", ["o {x} %s", "{seed}", "θ ~ s3", "-"])
+def test_any_name_of_a_folder_will_do(make_folder, tmp_path, name):
+    """Papermill takes braces for its own, and some beginnings for addresses."""
+    folder = make_folder()
+    folder.path = folder.path.rename(tmp_path / "{seed} %s")
+    folder.profiles = folder.path / "profiles"
+    folder.notebook("01_good", "print(seed)")
+    folder.profile("smoke", **{"01_good": {"seed": 3}})
+    (result,) = batch.run_notebooks(profile="smoke", out=tmp_path / name, notebook_dir=folder.path)
+    assert (result.status, result.reason, result.executed) == ("passed", "", tmp_path / name / "01_good.ipynb")
+    assert nbformat.read(result.executed, as_version=4).cells[-1].outputs[0].text == "3\n"
+
+
+def test_two_runs_into_one_folder_keep_a_whole_notebook(folder, tmp_path):
+    folder.notebook("01_good", "print('whole')")
+    folder.profile("smoke", **{"01_good": {}})
+    command = [sys.executable, "-m", "lpsgld", "run", "--profile", "smoke", "--out", "run"]
+    environment = os.environ | {"PYTHONPATH": str(Path(batch.__file__).parents[2])}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    runs = [subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) for _ in range(2)]
+    for run in runs:
+        _, error = run.communicate(timeout=120)
+        assert (run.returncode, error) == (0, "")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock", "01_good.html", "01_good.ipynb"]
+    assert nbformat.read(tmp_path / "run" / "01_good.ipynb", as_version=4).cells[-1].outputs[0].text == "whole\n"
+
+
 @pytest.mark.parametrize(("error", "status"), [(OSError("disk full"), "failed"), (KeyboardInterrupt(), "interrupted")])
 def test_what_happens_while_files_are_written_is_a_result_too(folder, tmp_path, monkeypatch, error, status):
     def fail(job, target, figures):

@@ -6,6 +6,9 @@ How they look and behave in a browser is tested in tests/browser/test_publish.py
 import base64
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -17,6 +20,7 @@ from nbformat.v4 import new_output
 from lpsgld.__main__ import main
 from lpsgld.batch import BatchError
 from lpsgld.bnn.judging import published
+from lpsgld.files import FileError
 from lpsgld.publish import build_book, build_deck, deck, obstacles, prose
 from tests.publish.made_up import write_book_sources, write_figure
 
@@ -163,7 +167,72 @@ def test_a_second_book_replaces_the_first_and_is_the_same(checkout):
     first = content()
     (book / "stale.html").write_text("from an older book")
     assert build(checkout) == book and content() == first
-    assert not list(checkout.glob(".book-*"))
+    assert not list(checkout.glob(".*"))
+
+
+def test_books_that_are_made_at_once_leave_a_whole_one(checkout, monkeypatch):
+    """While one is about to take its place, another process takes it, ten times and for good."""
+    book = build(checkout)
+    (book / "mark").touch()
+    replace, others = Path.replace, []
+
+    def slow(path: Path, target: Path) -> Path:
+        if path.name == "book" and target == book and len(others) < 9:
+            others.append(shutil.copytree(path, book))
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", slow)
+    assert build(checkout) == book and len(others) == 9 and not (book / "mark").exists()
+    assert (book / "index.html").is_file() and not list(checkout.glob(".*"))
+    others = []
+    monkeypatch.setattr(Path, "replace", lambda path, target: others.append(path) or path.rename("/nowhere/at/all"))
+    with pytest.raises(FileError, match="cannot put the book into .*book: No such file.*another folder with --out"):
+        build(checkout)
+    assert (book / "index.html").is_file() and not list(checkout.glob(".*"))
+
+
+def test_a_book_that_was_killed_leaves_nothing_to_the_next(checkout):
+    code = "import os, sys\nfrom pathlib import Path\nfrom lpsgld.publish import book\n"
+    code += "book._place = lambda *_: os.kill(os.getpid(), 9)\nrun, out, notebooks = map(Path, sys.argv[1:])\n"
+    code += "book.build_book(['01_one'], run, out, notebooks)"
+    folders = [str(checkout / name) for name in ("runs/laptop", "book", "notebooks")]
+    assert subprocess.run([sys.executable, "-c", code, *folders]).returncode == -9
+    assert len(list(checkout.glob(".*"))) == 1
+    build(checkout)
+    assert not list(checkout.glob(".*"))
+
+
+@pytest.mark.parametrize("content", [b"", b"---\n", b"<!-- only -->", bytes(range(256)), "# \xe9".encode("latin-1")])
+def test_what_holds_no_slides_is_told(checkout, content, capsys, monkeypatch):
+    monkeypatch.chdir(checkout)
+    (checkout / "notebooks" / "slides.md").write_bytes(content)
+    assert main(["slides"]) == 2
+    error = capsys.readouterr().err
+    assert "slides.md" in error and error.count("\n") == 1
+
+
+def test_a_row_without_a_title_is_told_by_all_who_read_it(checkout, capsys, monkeypatch):
+    monkeypatch.chdir(checkout)
+    manifest = checkout / "figures" / "manifest.json"
+    rows = json.loads(manifest.read_text())["figures"]
+    del rows["01-figure"]["title"]
+    manifest.write_text(json.dumps({"figures": rows}))
+    (checkout / "notebooks" / "slides.md").write_text(SLIDE)
+    for command in (["book"], ["slides"], ["figures", "--list"]):
+        assert main(command) == 2
+        error = capsys.readouterr().err
+        assert "figure '01-figure' has no title" in error and error.count("\n") == 1
+
+
+def test_a_name_that_no_disk_takes_and_home_are_understood(checkout, capsys, monkeypatch):
+    monkeypatch.chdir(checkout)
+    monkeypatch.setenv("HOME", str(checkout / "home"))
+    for arguments in (["book", "--out", "x" * 300], ["book", "--from", "x" * 300], ["slides", "--source", "x" * 300]):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("lpsgld: ") and error.count("\n") == 1
+    assert main(["book", "--out=~/mine"]) == 0
+    assert (checkout / "home" / "mine" / "index.html").is_file()
 
 
 def test_the_commands_say_what_to_open_and_what_is_wrong(checkout, monkeypatch, capsys):
@@ -216,6 +285,7 @@ def test_a_figure_can_be_shown_whole(figures):
         (SLIDE + "---\n# Two\n\nText\n", r"slide 2 \(Two\): it has no notes"),
         (SLIDE.replace("Note:", "![](01-figure)\n\nNote:"), "two figures"),
         (SLIDE.replace("What", r"$\unknown$"), "not understood"),
+        (SLIDE.replace("![](01-figure)", "<img>"), "there is no figure ''"),
     ],
 )
 def test_mistakes_in_slides_name_the_slide_and_leave_the_old_deck(figures, text, message):
