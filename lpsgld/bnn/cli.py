@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from lpsgld.bnn.judging import ensemble, records
 from lpsgld.bnn.studies import reproduce
 from lpsgld.bnn.training import loop, recipes, runs, torchrun
 from lpsgld.bnn.training.recipes import Recipe, RecipeError
+from lpsgld.files import user_path
 from lpsgld.text import columns
 
 _DATASETS = f"{', '.join(datasets.NAMES)}, or {datasets.FOLDER}PATH (images in train/<class>/ and test/<class>/)"
@@ -63,7 +65,9 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         default="stochastic",
         help="how activations are rounded at test time (default: stochastic, as in the paper)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="record scores, curves and history in this file, too")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="record scores, curves and history, too; replaces a record"
+    )
     _add_record(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     _add_device_and_cache(parser)
@@ -71,6 +75,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def evaluate_command(options: argparse.Namespace) -> int:
     """Print the scores of the ensemble beside those of its last sample."""
+    if options.json:  # before minutes of evaluation
+        records.require_replaceable(options.json)
     chain_runs = runs.open_all(options.run)
     if options.dataset:
         dataset = datasets.load(options.dataset, options.cache)
@@ -166,8 +172,16 @@ def _add_speed(parser: argparse.ArgumentParser) -> None:
         "--tf32", choices=_SWITCH, default="auto", help="in convolutions on a GPU (auto: where products are exact)"
     )
     parser.add_argument(
-        "--time-limit", type=float, metavar="S", help="stop after an epoch's end within S seconds, to go on later"
+        "--time-limit", type=seconds, metavar="S", help="stop after an epoch's end within S seconds, to go on later"
     )
+
+
+def seconds(text: str) -> float:
+    """The number of seconds that a text says, from 0 up."""
+    number = float(text)
+    if math.isnan(number) or number < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of seconds from 0 up")
+    return number
 
 
 def _training(options: argparse.Namespace) -> dict[str, Any]:
@@ -194,8 +208,9 @@ def _fields(options: argparse.Namespace) -> dict[str, Any]:
 def _recipe(name: str) -> Recipe:
     if not name.endswith(".json"):
         return recipes.recipe(name)
+    path = user_path(name)
     try:
-        return Recipe.from_json(Path(name).read_text())
+        return Recipe.from_json(path.read_bytes())
     except OSError as error:
         raise RecipeError(f"cannot read the recipe {name}: {error.strerror}") from None
 

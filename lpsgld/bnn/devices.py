@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -19,13 +19,18 @@ class DeviceError(Mistake, ValueError):
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The torch device of that name; "auto" is the GPU if there is one, else the CPU. Raises DeviceError."""
+    """The torch device of that name, a CPU or a CUDA GPU; "auto" is the GPU if there is one, else the CPU.
+
+    Raises DeviceError for any other.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise DeviceError(f'there is no device {name!r}: use "auto", "cpu", "cuda" or "cuda:0"') from None
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
+        raise DeviceError(f'the device is {str(name)!r}, but lpsgld computes on "cpu", "cuda", "cuda:1", ... or "auto"')
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise DeviceError(f'the device is {name!r}, but torch sees {count} CUDA devices here: use "auto" or "cpu"')
@@ -49,6 +54,20 @@ def provenance(device: torch.device) -> dict[str, str]:
         "device": device_name(device),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+@contextmanager
+def plain_torch(device: torch.device) -> Iterator[None]:
+    """torch as this library computes with it, whatever its caller has switched on: gradients, no autocast on that
+    device, float32, and tensors on the CPU unless another device is named."""
+    dtype, elsewhere = torch.get_default_dtype(), torch.get_default_device().type != "cpu"
+    at_home = torch.device("cpu") if elsewhere else nullcontext()
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False), at_home:
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
 
 
 @contextmanager

@@ -8,9 +8,12 @@ import pytest
 from lpsgld.bnn import cli
 from lpsgld.bnn.data import datasets
 from lpsgld.bnn.data.arrays import DatasetError
+from lpsgld.bnn.devices import DeviceError
 from lpsgld.bnn.judging import records
 from lpsgld.bnn.training.recipes import RECIPES, RecipeError
 from lpsgld.bnn.training.runs import Run, RunError
+from lpsgld.files import FileError
+from lpsgld.storage import StorageError
 from lpsgld.text import Mistake
 
 QUICK = ["--dataset", "digits", "--set", "model=mlp", "--set", "width=8", "--set", "epochs=2", "--set", "samples=2"]
@@ -64,6 +67,39 @@ def test_a_record_tells_the_test_images_that_were_scored(tmp_path):
     assert record.dataset["trained_on"]["fingerprint"] == Run.open(run).dataset["fingerprint"]
 
 
+def test_a_result_does_not_replace_a_strangers_file_and_is_refused_before_the_evaluation(tmp_path, monkeypatch):
+    call("train", "train_bfp", "--out", tmp_path / "run", "--quiet", *QUICK)
+    monkeypatch.setattr(cli.ensemble, "evaluate", lambda *a, **k: pytest.fail("evaluated"))
+    (tmp_path / "thesis.json").write_text("[]")
+    for path in (
+        tmp_path / "thesis.json",
+        tmp_path / "run" / "recipe.json",
+        tmp_path / "run" / "metrics.jsonl",
+        tmp_path,
+    ):
+        with pytest.raises(StorageError, match="It stays as it is"):
+            call("evaluate", tmp_path / "run", "--quiet", "--json", path)
+    assert (tmp_path / "thesis.json").read_text() == "[]" and Run.open(tmp_path / "run").finished
+
+
+def test_home_may_be_written_as_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert call("train", "train_bfp", "--out", "~/run", "--quiet", *QUICK) == 0
+    assert call("evaluate", "~/run", "--quiet", "--json", "~/result.json") == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "result.json"}
+
+
+@pytest.mark.parametrize("limit", ["nan", "-1", "-inf", "soon", ""])
+@pytest.mark.parametrize("command", ["train", "reproduce"])
+def test_a_time_limit_that_is_none_is_a_mistake_of_usage(tmp_path, command, limit, capsys):
+    given = ["train_bfp"] if command == "train" else ["--record", tmp_path / "recorded"]
+    with pytest.raises(SystemExit, match="2"):
+        call(command, *given, "--out", tmp_path / "run", f"--time-limit={limit}")
+    assert "argument --time-limit" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_recipes_are_listed(capsys):
     assert call("recipes") == 0
     shown = capsys.readouterr().out
@@ -81,6 +117,10 @@ def test_recipes_are_listed(capsys):
         (["train", "missing.json", "--out", "x"], RecipeError, "cannot read the recipe missing.json"),
         (["train", "train_bfp", "--out", "x", "--set", "lr"], RecipeError, "write field=value"),
         (["evaluate", "nowhere"], RunError, "nowhere holds no training run"),
+        (["evaluate", "x" * 300], RunError, "cannot read xxx.*File name too long"),
+        (["evaluate", "a\0b"], FileError, "cannot be a path"),
+        (["train", "train_bfp", "--out", "~no-such-user-here/x"], FileError, "cannot be a path"),
+        (["train", "train_bfp", "--out", "x", "--device", "mps"], DeviceError, 'computes on "cpu", "cuda"'),
     ],
 )
 def test_mistakes_are_among_the_errors_that_become_one_line(arguments, error, message):

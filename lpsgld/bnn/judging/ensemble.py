@@ -21,13 +21,12 @@ from tqdm.auto import tqdm
 from lpsgld import diagnostics, metrics
 from lpsgld.bnn.data import datasets
 from lpsgld.bnn.data.arrays import Dataset
-from lpsgld.bnn.devices import pick_device, seeded
+from lpsgld.bnn.devices import pick_device, plain_torch, seeded
 from lpsgld.bnn.network.models import set_activation_rounding
 from lpsgld.bnn.network.prediction import predict
 from lpsgld.bnn.training import runs
 from lpsgld.bnn.training.runs import Run, RunError
 from lpsgld.rounding import Rounding
-from lpsgld.storage import load_sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +111,8 @@ def evaluate(
     members = predictions(chains, dataset, rounding=rounding, device=device, seed=seed)
     order = [number for number, _ in _in_turn(chains)]
     bar = tqdm(members, "evaluate", len(order), unit="sample", disable=not progress)
-    return combine(bar, dataset.test_labels, order)
+    with plain_torch(pick_device(device)):
+        return combine(bar, dataset.test_labels, order)
 
 
 def images_of(run: Run, cache: str | Path | None = None) -> Dataset:
@@ -140,15 +140,19 @@ def predictions(
     device: str = "auto",
     seed: int = 0,
 ) -> Iterator[Tensor]:
-    """Probabilities [N, C] of each posterior sample for the test images, one sample in memory at a time."""
+    """Probabilities [N, C] of each posterior sample for the test images, one sample in memory at a time.
+
+    Raises RunError for a sample of another run or epoch, StorageError for a damaged one.
+    """
     chains = _chains(run)
     where = pick_device(device)
-    with seeded(where, seed):  # only so that the caller's random numbers are left alone: weights come from files
+    # seeded only so that the caller's random numbers are left alone: weights come from files
+    with seeded(where, seed), plain_torch(where):
         model = chains[0].recipe.build_model(dataset.image_shape, len(dataset.classes)).to(where)
     set_activation_rounding(model, rounding)
-    for number, (_, path) in enumerate(_in_turn(chains)):
-        model.load_state_dict(load_sample(path).state)
-        with seeded(where, seed, number):
+    for number, (chain, path) in enumerate(_in_turn(chains)):
+        with seeded(where, seed, number), plain_torch(where):
+            model.load_state_dict(runs.load_sample(chains[chain], path).state)
             probabilities = predict(model, dataset, dataset.test_images)
         yield probabilities
 
@@ -208,9 +212,11 @@ def _rhat_summary(draws: Tensor) -> dict[str, float]:
 
 
 def _chains(run: Run | str | Path | Sequence[Run]) -> list[Run]:
-    if isinstance(run, Run):
-        return [run]
-    return runs.open_all(run) if isinstance(run, str | Path) else list(run)
+    if isinstance(run, str | Path):
+        return runs.open_all(run)
+    chains = [run] if isinstance(run, Run) else list(run)
+    runs.require_chains(chains)
+    return chains
 
 
 def _in_turn(chains: list[Run]) -> list[tuple[int, Path]]:

@@ -24,10 +24,10 @@ from lpsgld.bnn.judging.ensemble import Evaluation
 from lpsgld.bnn.training import runs
 from lpsgld.bnn.training.recipes import Recipe, RecipeError
 from lpsgld.bnn.training.runs import Run
-from lpsgld.files import write_atomically
+from lpsgld.files import user_path, write_atomically
 from lpsgld.metrics import Reliability
 from lpsgld.storage import StorageError
-from lpsgld.text import json_by_rows
+from lpsgld.text import json_by_rows, parse_json
 
 WHO = ("ensemble", "last_sample")
 
@@ -133,22 +133,19 @@ def make(
 
 
 def write(path: str | Path, record: Record) -> None:
-    """Write a record, all or nothing. Raises FileError if the file cannot be written."""
+    """Write a record, all or nothing. A file that is there is replaced if it is a record.
+
+    Raises StorageError if it is none, FileError if the file cannot be written.
+    """
+    require_replaceable(path)
     body = {"kind": _KIND, "version": _VERSION} | _plain(record)
-    write_atomically(path, json_by_rows(body | {"sha256": _digest(body)}))
+    write_atomically(user_path(path), json_by_rows(body | {"sha256": _digest(body)}))
 
 
 def read(path: str | Path) -> Record:
     """The record in a file of `write`. Raises StorageError for a missing, foreign, changed or damaged file."""
-    path = Path(path)
-    try:
-        body = json.loads(path.read_bytes())
-    except OSError as error:
-        raise StorageError(f"cannot read the result {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise StorageError(f"{path} is truncated, or no JSON: {error}") from None
-    if not isinstance(body, dict) or body.get("kind") != _KIND:
-        raise StorageError(f"{path} is JSON, but no result that `lpsgld evaluate RUN --json FILE` wrote")
+    path = user_path(path)
+    body = _body(path)
     if body.get("version") != _VERSION:
         raise StorageError(
             f"{path} is of version {body.get('version')}, but version {_VERSION} is needed: evaluate again"
@@ -157,9 +154,39 @@ def read(path: str | Path) -> Record:
         raise StorageError(f"{path} was changed after it was written: its checksum does not match")
     del body["kind"], body["version"]
     try:
-        return Record(**(body | {"recipe": Recipe.from_dict(body["recipe"])}))
+        record = Record(**(body | {"recipe": Recipe.from_dict(body["recipe"])}))
+        for field in dataclasses.fields(record):
+            kind = next((kind for kind in (str, list, dict) if field.type.startswith(kind.__name__)), None)
+            if kind and not isinstance(getattr(record, field.name), kind) and field.name != "commit":
+                raise TypeError(f"{field.name} is no {kind.__name__}")
+        return record
     except (RecipeError, TypeError, KeyError) as error:
         raise StorageError(f"{path} is a result of another lpsgld: {error}. Evaluate again") from None
+
+
+def require_replaceable(path: str | Path) -> None:
+    """Raises StorageError if something else than a record, or a damaged one, lies where a record is to be written."""
+    path = user_path(path)
+    try:
+        if path.exists():
+            _body(path)
+    except (StorageError, OSError) as error:
+        raise StorageError(f"{error}. It stays as it is: give another file, or move this one away") from None
+
+
+def require_of(record: Record, recipe: Recipe, dataset: Dataset) -> None:
+    """Raises StorageError, with what differs, unless the record is of chain 0 of that recipe, trained to its end and
+    evaluated, with stochastic rounding, on those images."""
+    first = record.chains[0] if len(record.chains) == 1 else {"chain": None, "history": []}
+    there = {"recipe": record.recipe.to_dict(), "chain": first["chain"], "images": record.dataset.get("fingerprint")}
+    named = recipe.override(dataset=_without_path(recipe.dataset))
+    problems = runs.differences(there, {"recipe": named.to_dict(), "chain": 0, "images": dataset.fingerprint})
+    if not problems and len(first["history"]) != recipe.epochs:
+        problems = f"it was recorded after {len(first['history'])} of {recipe.epochs} epochs"
+    if not problems and record.rounding != "stochastic":
+        problems = f"activations were rounded to {record.rounding}"
+    if problems:
+        raise StorageError(f"the result is of another run: {problems}")
 
 
 def read_all(folder: str | Path, pattern: str = "*.json") -> dict[str, Record]:
@@ -173,6 +200,19 @@ def standard_errors(first: Record, second: Record) -> float:
     errors = [record.scores["ensemble"]["error"] for record in (first, second)]
     variances = [e * (1 - e) / record.dataset["test"] for e, record in zip(errors, (first, second), strict=True)]
     return (errors[0] - errors[1]) / math.sqrt(sum(variances))
+
+
+def _body(path: Path) -> dict[str, Any]:
+    """What the file of a record holds. Raises StorageError for any other file."""
+    try:
+        body = parse_json(path.read_bytes())
+    except OSError as error:
+        raise StorageError(f"cannot read the result {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise StorageError(f"{path} is truncated, or no JSON: {error}") from None
+    if not isinstance(body, dict) or body.get("kind") != _KIND:
+        raise StorageError(f"{path} is JSON, but no result that `lpsgld evaluate RUN --json FILE` wrote")
+    return body
 
 
 def _described(run: Run, dataset: Dataset | None) -> dict[str, Any]:

@@ -14,10 +14,13 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from lpsgld.bnn.data import datasets
+from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.judging import ensemble, records
 from lpsgld.bnn.training import loop
 from lpsgld.bnn.training.recipes import RECIPES, Recipe
 from lpsgld.bnn.training.runs import Run
+from lpsgld.files import FileError, user_path
+from lpsgld.storage import StorageError
 
 # the ones that tell most come first
 ROWS = (
@@ -54,25 +57,29 @@ def reproduce(
 ) -> bool:
     """Train the rows into `out`/ROW and write their results to `record`/ROW.json. Returns whether all are recorded.
 
-    rows: of ROWS; all, if None. fields: override those of every recipe; `samples` follows `epochs`. A row whose result
-    exists is not looked at again. time_limit: seconds, after which the call returns at an epoch's end. label, commit:
-    see `records.make`. options: others of `loop.train`. Raises what `train` and `ensemble.evaluate` raise.
+    rows: of ROWS; all, if None. fields: override those of every recipe; `samples` follows `epochs`, unless it is given.
+    A row whose result is there, of the same recipe and images, is not looked at again. time_limit: seconds, after which
+    the call returns at an epoch's end. label, commit: see `records.make`. options: others of `loop.train`. Raises what
+    `train` and `ensemble.evaluate` raise; StorageError for a result that is damaged, or of another run.
     """
+    out, record = user_path(out), user_path(record)
     deadline = time.monotonic() + (math.inf if time_limit is None else time_limit)
     recipes = {row: _recipe(row, fields or {}) for row in rows or ROWS}
-    missing = [row for row in recipes if not (record / f"{row}.json").exists()]
-    if not missing:
-        return True
-    dataset = datasets.load(recipes[missing[0]].dataset, cache)
+    dataset = datasets.load(next(iter(recipes.values())).dataset, cache)
     if subset is not None:
         dataset = dataset.subset(*subset)
+    try:  # before hours of training
+        record.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"cannot write into {record}: {error.strerror}. Choose another folder") from error
+    missing = [row for row in recipes if not _is_recorded(record / f"{row}.json", recipes[row], dataset)]
     where = dict(dataset=dataset, device=device, progress=progress)
     for number, row in enumerate(missing):
         left = deadline - time.monotonic()
         if number > 0 and left <= 0:  # one epoch a call at least
             return False
         waiting = (out / row / "recipe.json").exists() and Run.open(out / row).finished
-        run = loop.train(recipes[row], out / row, time_limit=left, **where, **options)
+        run = loop.train(recipes[row], out / row, time_limit=max(left, 0), **where, **options)
         if not run.finished or (not waiting and time.monotonic() + _evaluation_seconds(run) > deadline):
             tqdm.write(f"{row}: {len(run.history)} of {run.recipe.epochs} epochs, not yet evaluated")
             return False
@@ -86,7 +93,18 @@ def reproduce(
 def _recipe(row: str, fields: Mapping[str, Any]) -> Recipe:
     recipe = RECIPES[f"cifar10_{row}"]
     fewer = {"samples": min(recipe.samples, fields["epochs"])} if "epochs" in fields else {}
-    return recipe.override(**fewer, **fields)
+    return recipe.override(**(fewer | fields))
+
+
+def _is_recorded(path: Path, recipe: Recipe, dataset: Dataset) -> bool:
+    """Whether a row's result is there. Raises StorageError for a file that is none, or one of another run."""
+    if not path.exists():
+        return False
+    try:
+        records.require_of(records.read(path), recipe, dataset)
+    except StorageError as error:
+        raise StorageError(f"{path}: {error}. Move it away, or give another folder for the results") from None
+    return True
 
 
 def _evaluation_seconds(run: Run) -> float:

@@ -25,13 +25,13 @@ from tqdm.auto import tqdm
 from lpsgld import metrics
 from lpsgld.bnn.data import datasets
 from lpsgld.bnn.data.arrays import Dataset
-from lpsgld.bnn.devices import pick_device, provenance, seeded
+from lpsgld.bnn.devices import pick_device, plain_torch, provenance, seeded
 from lpsgld.bnn.network import models
 from lpsgld.bnn.training import runs
-from lpsgld.files import write_atomically
+from lpsgld.files import user_path, write_atomically
 from lpsgld.samplers.accumulators import Accumulator
 from lpsgld.samplers.sgld import SGLD
-from lpsgld.text import Mistake, check_fields, json_by_rows, one_of
+from lpsgld.text import Mistake, check_fields, json_by_rows, one_of, parse_json
 
 SAMPLERS = ("sgd", "sgld")
 ACCUMULATORS = get_args(Accumulator)
@@ -117,6 +117,8 @@ class Settings:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Settings:
         """Reads what `to_json` wrote. Raises SweepError for an unknown field."""
+        if not isinstance(fields, dict):
+            raise SweepError("settings are an object of fields")
         for name in fields:
             one_of("setting", name, cls.__dataclass_fields__, SweepError)
         return cls(**fields)
@@ -203,20 +205,24 @@ class Sweep:
         return np.array(self.rows[str(point)][score][str(count or self.settings.usual_count(point.sampler))])
 
     def write(self, path: Path) -> None:
-        """One JSON file, with a line for each list of numbers."""
+        """One JSON file, with a line for each list of numbers. Raises SweepError if another kind of file is there."""
+        path = user_path(path)
+        if path.exists():
+            _object(path, "settings")
         write_atomically(path, json_by_rows(dataclasses.asdict(self)))
 
     @classmethod
     def read(cls, path: Path) -> Sweep:
         """Reads what `write` wrote. Raises SweepError for anything else."""
+        path = user_path(path)
+        data = _object(path, "settings")
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
             sweep = cls(Settings.from_dict(data.pop("settings")), **data)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise SweepError(f"{path} holds no sweep ({error}): delete it, or restore it") from None
-        missing = [str(point) for point in sweep.settings.points() if str(point) not in sweep.rows]
+            missing = [str(point) for point in sweep.settings.points() if str(point) not in sweep.rows.keys()]
+        except (ValueError, TypeError, AttributeError) as error:
+            raise SweepError(f"{path} holds no sweep ({error}): move it away, or restore it") from None
         if missing:
-            raise SweepError(f"{path} lacks {missing[0]}: delete it, or restore it")
+            raise SweepError(f"{path} lacks {missing[0]}: move it away, or restore it")
         return sweep
 
 
@@ -244,28 +250,61 @@ def compute(
 ) -> Sweep:
     """Compute a sweep in `folder`, point by point; points that are there already are not computed again.
 
-    dataset: the settings' own, if None. Raises DatasetError; RunError if another process writes there;
-    NonFiniteGradient if a chain diverges.
+    dataset: the settings' own, if None. Raises DatasetError; RunError if another process writes there; SweepError for a
+    file there that is no point, or one of other settings or images; NonFiniteGradient if a chain diverges.
     """
+    folder = user_path(folder)
     where = pick_device(device)
     data = reduced(datasets.load(settings.dataset, cache) if dataset is None else dataset, settings)
     with runs.locked(folder):
         about = folder / "about.json"
         if not about.exists():
             write_atomically(about, json.dumps(provenance(where)))
+        made = _object(about, "started")
         rows = {}
         with tqdm(settings.points(), unit="point", disable=not progress, desc=settings.model) as bar:
             for point in bar:
                 bar.set_postfix_str(str(point))
-                path = folder / f"{point}.json"
+                path, origin = folder / f"{point}.json", _origin(point, settings, data)
                 if not path.exists():
-                    with seeded(where, settings.seed, *point.key):
-                        write_atomically(path, json.dumps(_measure(point, settings, data, where)))
-                rows[str(point)] = json.loads(path.read_text())
+                    with seeded(where, settings.seed, *point.key), plain_torch(where):
+                        write_atomically(path, json.dumps({"of": origin} | _measure(point, settings, data, where)))
+                rows[str(point)] = _row(path, origin)
     seconds = sum(row["seconds"] for row in rows.values())
     described = runs.describe(data)
     kept = {name: described[name] for name in ("name", "train", "test", "image_shape", "fingerprint")}
-    return Sweep(settings, kept, json.loads(about.read_text()) | {"seconds": round(seconds, 1)}, rows)
+    return Sweep(settings, kept, made | {"seconds": round(seconds, 1)}, rows)
+
+
+def _origin(point: Point, settings: Settings, data: Dataset) -> dict[str, Any]:
+    """What decides a point's numbers: itself, the settings that it shares with the others, and the images."""
+    shared = {name: value for name, value in dataclasses.asdict(settings).items() if name not in ("bits", "samplers")}
+    return shared | {"point": str(point), "images": data.fingerprint}
+
+
+def _row(path: Path, origin: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of a point. Raises SweepError for another file, or if they are of another origin."""
+    row = _object(path, *SCORES, "std", "histogram", "seconds")
+    told = row.pop("of", origin)  # a file of an older lpsgld does not tell
+    others = [f"{n} is {told.get(n)!r} there and {value!r} here" for n, value in origin.items() if told.get(n) != value]
+    if others:
+        raise SweepError(f"{path} is of another sweep: {'; '.join(others)}. Move it away, or give another folder")
+    return row
+
+
+def _object(path: Path, *names: str) -> dict[str, Any]:
+    """The object in a JSON file, which has these fields at least. Raises SweepError for any other file."""
+    try:
+        found = parse_json(path.read_bytes())
+        if not isinstance(found, dict):
+            raise ValueError("it is no object")
+        for name in names:
+            one_of("field", name, found)
+    except OSError as error:
+        raise SweepError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise SweepError(f"{path} holds no sweep ({error}): move it away, or restore it") from None
+    return found
 
 
 def rounding_at_the_end(
@@ -275,7 +314,7 @@ def rounding_at_the_end(
     where = pick_device(device)
     data = reduced(datasets.load(settings.dataset) if dataset is None else dataset, settings)
     x, point, members = inputs(data, data.test_images).to(where), Point("sgld", "full", bits), []
-    with seeded(where, settings.seed, *point.key):
+    with seeded(where, settings.seed, *point.key), plain_torch(where):
         for weights, theta, predict in draw_networks(point, settings, data, where):
             members.append(torch.stack([predict(weights, x), predict(theta, x)]).cpu())
     averages = torch.stack(members).mean(0)  # [2, seeds, N, C]

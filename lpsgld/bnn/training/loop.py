@@ -1,15 +1,21 @@
 """Training: one loop for every recipe, from images to a folder of posterior samples.
 
 The randomness of an epoch is a function of the recipe's seed, the chain and the epoch's number alone. So a killed run,
-which goes on from the checkpoint of its last whole epoch, ends in the same bits (on one kind of device).
+which goes on from the checkpoint of its last whole epoch, ends in the same bits, on one kind of device and with one
+version of torch; on a CPU also with one number of threads, since sums that threads share are added up in another order.
+Each epoch tells its number of threads (metrics.jsonl), and a run that goes on with another number says so.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +25,18 @@ from tqdm.auto import tqdm
 
 from lpsgld import metrics
 from lpsgld.bnn.data import datasets
-from lpsgld.bnn.data.arrays import Dataset
-from lpsgld.bnn.devices import device_name, pick_device, provenance, seeded
+from lpsgld.bnn.data.arrays import Dataset, DatasetError
+from lpsgld.bnn.devices import device_name, pick_device, plain_torch, provenance, seeded
 from lpsgld.bnn.network.prediction import predict
 from lpsgld.bnn.training import compiling, probe, runs
 from lpsgld.bnn.training.compiling import Choice
-from lpsgld.bnn.training.recipes import Recipe
+from lpsgld.bnn.training.recipes import Recipe, RecipeError
 from lpsgld.bnn.training.runs import Run, RunError
 from lpsgld.bnn.training.stepping import Stepper
+from lpsgld.files import user_path
+from lpsgld.formats import FormatError
 from lpsgld.samplers.optimizer import NonFiniteGradient
-from lpsgld.storage import load_tensors, save_sample, save_tensors
+from lpsgld.storage import save_sample, save_tensors
 from lpsgld.text import Mistake
 
 _REFRESH = 0.5  # seconds between two readings of the running loss
@@ -54,36 +62,67 @@ def train(
 ) -> Run:
     """Train a network as the recipe says and keep its posterior samples in the folder `out`.
 
-    A folder that holds the same run goes on where it stopped, and a finished one is returned at once. dataset: the
-    recipe's own, if None (cache: see `datasets.load`). subset: use only so many training and test images of it, see
-    `Dataset.subset`. chain: number of an independent chain of the same recipe. compile, tf32: see `compiling`; what
-    they come to is shown, and kept in the run's provenance. time_limit: seconds, after which no further epoch is begun,
-    nor one that would not end before: the run is then returned unfinished.
+    A folder that holds the same run goes on where it stopped, and a finished one is returned at once; a new one becomes
+    the run's when its first epoch is done. dataset: the recipe's own, if None (cache: see `datasets.load`). subset: use
+    only so many training and test images of it, see `Dataset.subset`. chain: number of an independent chain of the same
+    recipe. compile, tf32: see `compiling`; what they come to is shown, and kept in the run's provenance. time_limit:
+    seconds, after which no further epoch is begun, nor one that would not end before: the run is then returned
+    unfinished. Whatever torch's global switches say, a run computes without autocast, in float32.
 
-    Raises TrainingDiverged; CompileError if compile is True and cannot be; RunError if the folder holds another run or
-    is in use; FileError if it cannot be written; DatasetError.
+    Raises TrainingDiverged; RecipeError if the recipe does not fit the images or the memory; CompileError if compile is
+    True and cannot be; RunError if the folder holds another run, a damaged one or other files, or is in use; FileError
+    if it cannot be written; DatasetError; ValueError for a time limit that is none.
     """
     where = pick_device(device)
-    out = Path(out)
-    if dataset is None:
-        dataset = datasets.load(recipe.dataset, cache)
-    if subset is not None:
-        dataset = dataset.subset(*subset)
+    out = user_path(out)
+    if time_limit is not None and not time_limit >= 0:
+        raise ValueError(f"time_limit is {time_limit}, but must be seconds ≥ 0, or None")
     deadline = time.monotonic() + (math.inf if time_limit is None else time_limit)
-    wanted = Run(out, recipe, chain, runs.describe(dataset), provenance={}, history=[])
-    with runs.locked(out):
-        run = runs.found(wanted)
-        if run is None or not run.finished:
-            program, products = compiling.compiled(compile, where), compiling.tf32(tf32, recipe, where)
-            about = provenance(where) | {"compiled": program.on, "tf32": products.on}
-            run = run or runs.create(dataclasses.replace(wanted, provenance=about))
-            if progress:
-                tqdm.write(f"{recipe.dataset} on {device_name(where)}: {program.why}; {products.why}", file=sys.stderr)
-            with compiling.convolutions(products.on):
-                _Trainer(run, dataset, where, program.on).run_epochs(progress, deadline)
-        if run.finished:
-            runs.checkpoint_path(out).unlink(missing_ok=True)
+    with plain_torch(where):
+        if dataset is None:
+            dataset = datasets.load(recipe.dataset, cache)
+        if subset is not None:
+            dataset = dataset.subset(*subset)
+        _require_labels(dataset)
+        wanted = Run(out, recipe, chain, runs.describe(dataset), provenance={}, history=[])
+        with runs.held(wanted) as run:
+            if run is None or not run.finished:
+                program, products = compiling.compiled(compile, where), compiling.tf32(tf32, recipe, where)
+                about = provenance(where) | {"compiled": program.on, "tf32": products.on}
+                run = run or dataclasses.replace(wanted, provenance=about)
+                if progress:
+                    said = f"{recipe.dataset} on {device_name(where)}: {program.why}; {products.why}"
+                    tqdm.write(said, file=sys.stderr)
+                with compiling.convolutions(products.on), _recipe_blamed(recipe):
+                    _Trainer(run, dataset, where, program.on).run_epochs(progress, deadline)
+            if run.finished:
+                runs.remove_checkpoint(run)
     return run
+
+
+@contextmanager
+def _recipe_blamed(recipe: Recipe) -> Iterator[None]:
+    """What only the network itself can tell of a recipe becomes a RecipeError: its block axes, its size in memory."""
+    try:
+        yield
+    except FormatError as error:
+        raise RecipeError(f"a number format of the recipe does not fit the network: {error}") from error
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search("allocate|out of memory|overflow", str(error)):
+            raise
+        raise RecipeError(
+            f"a {recipe.model} of width {recipe.width} with batches of {recipe.batch_size} images does not fit into "
+            "memory here: take a smaller width or batch_size, or --subset"
+        ) from error
+
+
+def _require_labels(dataset: Dataset) -> None:
+    for labels in (dataset.train_labels, dataset.test_labels):
+        if labels.min() < 0 or labels.max() >= len(dataset.classes):
+            raise DatasetError(
+                f"{dataset.name} names {len(dataset.classes)} classes, but has labels from {labels.min()} to "
+                f"{labels.max()}: they must be from 0 to {len(dataset.classes) - 1}"
+            )
 
 
 class _Trainer:
@@ -97,23 +136,28 @@ class _Trainer:
         self.model, self.optimizer = self.stepper.model, self.stepper.optimizer
         self.watched = {layer.weight: f"{name}.weight" for name, layer in probe.layers(self.model).items()}
         self.branches: dict[str, Tensor] = {}
-        self.epochs_done = 0
-        if runs.checkpoint_path(run.path).exists():
-            self._restore()
-        del run.history[self.epochs_done :]  # an epoch that was killed before its checkpoint is done again
+        self._restore()
+        runs.require_no_strangers(run)
+        self.threads = torch.get_num_threads() if device.type == "cpu" else 0
+        before = run.history[-1].get("threads", self.threads) if run.history else self.threads
+        if before != self.threads:
+            then, now = (f"{n} threads of a CPU" if n else "a GPU" for n in (before, self.threads))
+            note = f"the last epoch was computed on {then}, the next one is on {now}: the bits will be others"
+            tqdm.write(f"{run.path}: {note}", file=sys.stderr)
 
     def run_epochs(self, progress: bool, deadline: float = math.inf) -> None:
         """Train until the recipe's last epoch, or until the next would end after the deadline (`time.monotonic`)."""
-        images, size = len(self.dataset.train_labels), self.recipe.batch_size
-        steps = max(1, images // size + (images % size > 1))
-        done, total = self.epochs_done * steps, self.recipe.epochs * steps
+        steps = self.stepper.steps
+        epochs_done = len(self.run.history)
+        done, total = epochs_done * steps, self.recipe.epochs * steps
         with tqdm(total=total, initial=done, unit="step", disable=not progress, desc=self.recipe.dataset) as bar:
-            for epoch in range(self.epochs_done + 1, self.recipe.epochs + 1):
+            for epoch in range(epochs_done + 1, self.recipe.epochs + 1):
                 started = time.monotonic()
                 with self._seeded(epoch):
                     row = {"epoch": epoch} | self._train_epoch(epoch, bar) | self._test()
                 seconds = round(time.monotonic() - started, 3)
-                self._keep(row | {"sampled": self.recipe.is_sampled(epoch), "seconds": seconds})
+                row |= {"sampled": self.recipe.is_sampled(epoch), "seconds": seconds, "threads": self.threads}
+                self._keep(row)
                 now = time.monotonic()
                 if now + (now - started) > deadline:
                     return
@@ -164,27 +208,45 @@ class _Trainer:
 
     def _keep(self, row: dict[str, Any]) -> None:
         """Save an epoch: sample, then metrics, then checkpoint, so that each is complete where the next exists."""
+        if not (self.run.path / "recipe.json").exists():
+            runs.create(self.run)
+        about = runs.identity(self.run) | {"epoch": row["epoch"]}
         if row["sampled"]:
-            path = runs.sample_path(self.run.path, row["epoch"])
-            save_sample(path, self.model, self.recipe.weight, self.recipe.to_dict())
+            save_sample(runs.sample_path(self.run.path, row["epoch"]), self.model, self.recipe.weight, **about)
         self.run.history.append(row)
         runs.write_history(self.run)
         if not self.run.finished:
             tensors = dict(self.stepper.state())
-            about = {"epoch": row["epoch"], "steps": self.optimizer.param_groups[0]["steps"]}
+            about |= {"steps": self.optimizer.param_groups[0]["steps"], "history": json.dumps(self.run.history)}
             save_tensors(runs.checkpoint_path(self.run.path), "checkpoint", tensors, about)
 
     def _restore(self) -> None:
-        tensors, about = load_tensors(runs.checkpoint_path(self.run.path), "checkpoint")
+        """Go on from the checkpoint, which knows the history, too: the file of that may be a line ahead, or damaged."""
+        path, told = runs.checkpoint_path(self.run.path), self.run.history
+        if not path.exists():
+            if len(told) > 1:
+                raise RunError(
+                    f"{self.run.path} cannot go on: metrics.jsonl tells of {len(told)} epochs, but there is no "
+                    f"{path.name}. Put it back, or train in another folder"
+                )
+            told.clear()  # the first epoch was killed before its checkpoint: it is done again
+            return
+        tensors, about = runs.load_checkpoint(self.run)
         held = dict(self.stepper.state())
-        if held.keys() != tensors.keys():
-            raise RunError(f"{self.run.path}: the checkpoint is of another network or optimizer. Start in a new folder")
+        if {name: t.shape for name, t in held.items()} != {name: t.shape for name, t in tensors.items()}:
+            raise RunError(f"{path} is of another network or optimizer. Start in a new folder")
+        kept = json.loads(about["history"]) if "history" in about else told[: about["epoch"]]
+        both = min(len(kept), len(told))
+        if len(kept) != about["epoch"] or json.dumps(kept[:both]) != json.dumps(told[:both]):
+            raise RunError(
+                f"{self.run.path}: metrics.jsonl and {path.name} tell of different epochs. Put its own file back"
+            )
+        told[:] = kept
         with torch.no_grad():
             for name, tensor in held.items():
                 tensor.copy_(tensors[name])
         for group in self.optimizer.param_groups:
             group["steps"] = about["steps"]
-        self.epochs_done = about["epoch"]
 
     def _diverged(self, epoch: int, reason: str) -> TrainingDiverged:
         kept = len(self.run.samples)

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from lpsgld import formats, variance
 from lpsgld.bnn.data.arrays import Dataset
-from lpsgld.bnn.devices import pick_device, seeded
+from lpsgld.bnn.devices import pick_device, plain_torch, seeded
+from lpsgld.bnn.training import runs
 from lpsgld.bnn.training.runs import Run
 from lpsgld.formats import AnyFormat
 from lpsgld.rounding import Quantizer, quantize
 from lpsgld.samplers.sgld import SGLD, proposal
-from lpsgld.storage import load_sample
 
 _DECIDING = ("temperature", "num_data", "weight_decay")  # settings of a group that decide where a step leads
 _BINS = 255  # as many as an 8-bit block format has codes
@@ -127,11 +127,14 @@ class Numbers:
 
 
 def numbers(run: Run, dataset: Dataset, *, device: str = "auto", seed: int = 0) -> dict[str, Numbers]:
-    """The histograms of every layer, for a run's last sample and one batch of training images."""
+    """The histograms of every layer, for a run's last sample and one batch of training images.
+
+    Raises RunError if the sample is not the run's, StorageError if it is damaged.
+    """
     where, recipe = pick_device(device), run.recipe
-    with seeded(where, seed):
+    with seeded(where, seed), plain_torch(where):
         model = recipe.build_model(dataset.image_shape, len(dataset.classes)).to(where)
-        model.load_state_dict(load_sample(run.samples[-1]).state)
+        model.load_state_dict(runs.load_sample(run, run.samples[-1]).state)
         batch = torch.randperm(len(dataset.train_labels))[: recipe.batch_size]
         images, labels = dataset.train_images[batch].to(where), dataset.train_labels[batch].to(where)
         with _outputs_counted(model) as activations:

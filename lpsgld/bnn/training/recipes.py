@@ -24,7 +24,7 @@ from lpsgld.bnn.network import models
 from lpsgld.bnn.training import schedules
 from lpsgld.bnn.training.schedules import Schedule
 from lpsgld.samplers.accumulators import Accumulator
-from lpsgld.text import Mistake, check_fields, from_text, one_of, typed
+from lpsgld.text import Mistake, check_fields, from_text, one_of, parse_json, typed
 
 
 class RecipeError(Mistake, ValueError):
@@ -85,6 +85,7 @@ class Recipe:
         datasets.require_name(self.dataset, RecipeError)
         for field in ("width", "epochs", "batch_size", "cycles", "samples"):
             _require(getattr(self, field) >= 1, f"{field} is {getattr(self, field)}, but must be at least 1")
+        _require(self.width < 2**31, f"width is {self.width}, but no network is as wide: take some tens or hundreds")
         _require(0 < self.lr < math.inf, f"lr is {self.lr}, but must be a finite number above 0")
         for field in ("weight_decay", "temperature"):
             _require(0 <= getattr(self, field) < math.inf, f"{field} is {getattr(self, field)}, but must be ≥ 0")
@@ -155,17 +156,18 @@ class Recipe:
     def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
         """The recipe with these fields, defaults for the others. Raises RecipeError as the constructor does."""
         if not isinstance(fields, Mapping):
-            raise RecipeError(f"a recipe is an object of fields, but {fields!r} was given")
+            raise RecipeError(f"a recipe is an object of fields, but a {type(fields).__name__} was given")
         _require_known(fields)
         return cls(**fields)
 
     @classmethod
-    def from_json(cls, text: str) -> Recipe:
-        """Reads what `to_json` wrote."""
+    def from_json(cls, text: str | bytes) -> Recipe:
+        """Reads what `to_json` wrote; bytes may be of any encoding of Unicode. Raises RecipeError for anything else."""
         try:
-            return cls.from_dict(json.loads(text))
-        except json.JSONDecodeError as error:
+            fields = parse_json(text)
+        except ValueError as error:
             raise RecipeError(f"this is no recipe in JSON: {error}") from None
+        return cls.from_dict(fields)
 
     def __str__(self) -> str:
         return "\n".join(f"{name:<13} {value}" for name, value in self.to_dict().items())
@@ -182,7 +184,10 @@ def parse_field(text: str) -> tuple[str, Any]:
     _require(equals == "=" and bool(value), f'{text!r} is no override: write field=value, for example "lr=0.1"')
     _require_known([name])
     kind = Recipe.__dataclass_fields__[name].type
-    return name, typed(name, kind, from_text(kind, value), RecipeError)
+    meant = from_text(kind, value)
+    if kind == "int" and isinstance(meant, float) and meant.is_integer():
+        meant = int(meant)  # 1e2
+    return name, typed(name, kind, meant, RecipeError)
 
 
 # ---- the paper's experiments -----------------------------------------------------------------------------------

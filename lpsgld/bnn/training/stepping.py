@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lpsgld.bnn.data import arrays
 from lpsgld.bnn.data.arrays import Dataset
-from lpsgld.bnn.training.recipes import Recipe
+from lpsgld.bnn.training.recipes import Recipe, RecipeError
 from lpsgld.samplers.sgld import SGLD
 
 
@@ -23,7 +23,8 @@ class Stepper:
 
     compile: with `torch.compile`, one program for augmentation, network and loss (its backward pass included) and one
     for the optimizer. There is a program for each size of a batch: two, if the last batch of an epoch is smaller. It
-    is not padded to the others' size, since BatchNorm's statistics would count the padding.
+    is not padded to the others' size, since BatchNorm's statistics would count the padding. Nor can it have a single
+    image there, which has no variance: such a batch is left out. Raises RecipeError if no other is left.
     """
 
     def __init__(self, recipe: Recipe, dataset: Dataset, device: torch.device, compile: bool = False):
@@ -33,14 +34,26 @@ class Stepper:
         self.images, self.labels = dataset.train_images.to(device), dataset.train_labels.to(device)
         self.model = recipe.build_model(dataset.image_shape, len(dataset.classes)).to(device)
         self.optimizer = make_optimizer(recipe, self.model, len(self.labels), compile)
+        normed = any(isinstance(module, nn.BatchNorm2d) for module in self.model.modules())
+        self._size, self._fewest = min(recipe.batch_size, len(self.labels)), 2 if normed else 1
+        if self._size < self._fewest:
+            raise RecipeError(
+                f"batches have a single image, over which the BatchNorm of a {recipe.model} has no variance: take a "
+                "batch_size of 2 or more, and as many images"
+            )
         self._step_sizes = [group["lr"] for group in self.optimizer.param_groups]
         self._loss = torch.compile(self._eager_loss, fullgraph=True, dynamic=False) if compile else self._eager_loss
+
+    @property
+    def steps(self) -> int:
+        """How many batches an epoch has."""
+        whole, rest = divmod(len(self.labels), self._size)
+        return whole + (rest >= self._fewest)
 
     def batches(self) -> list[Tensor]:
         """Indices of the images of each batch of an epoch, in random order; the last batch may be smaller."""
         order = torch.randperm(len(self.labels), device=self.device)
-        # BatchNorm has no variance over a single image
-        return [batch for batch in order.split(self.recipe.batch_size) if len(batch) > 1 or len(order) == 1]
+        return list(order.split(self._size)[: self.steps])
 
     def gradient(self, batch: Tensor, multiplier: float = 1.0) -> tuple[Tensor, Tensor]:
         """Look at a batch: everything that decides the next `move` is there then, and nothing has moved.

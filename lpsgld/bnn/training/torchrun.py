@@ -21,6 +21,7 @@ from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.training.loop import train
 from lpsgld.bnn.training.recipes import Recipe
 from lpsgld.bnn.training.runs import Run, RunError
+from lpsgld.files import user_path
 
 _PATIENCE = timedelta(days=30)  # a chain waits at the end for the slowest one
 
@@ -43,13 +44,13 @@ def train_own_chain(
     """Train this process's chain, as `loop.train` does, into `out`/chain-RANK. Returns when all chains have ended.
 
     device: "auto" gives each process a GPU of its own where there are GPUs. Only rank 0 shows its progress.
-    options: others of `train`. Raises RunError if `out` holds a single run, and what `train` raises, in the process
-    that it concerns.
+    options: others of `train`. Raises RunError if `out` holds a single run or the environment is not torchrun's, and
+    what `train` raises, in the process that it concerns.
     """
-    out = Path(out)
+    out = user_path(out)
     if (out / "recipe.json").exists():
         raise RunError(f"{out} holds a single run, so no chains can be put there: give another folder")
-    dist.init_process_group("gloo", timeout=_PATIENCE)
+    _join()
     try:
         rank = dist.get_rank()
         if dataset is None:
@@ -64,6 +65,21 @@ def train_own_chain(
         return run
     finally:
         dist.destroy_process_group()
+
+
+def _join() -> None:
+    """Meet the other processes. Raises RunError if the environment does not say where, which torchrun does."""
+    try:
+        names = ("RANK", "WORLD_SIZE", "MASTER_PORT")
+        rank, world, _ = (int(os.environ[name]) for name in names)
+        if not 0 <= rank < world:  # torch would wait for the others for ever
+            raise ValueError(f"RANK is {rank} of {world}")
+        dist.init_process_group("gloo", timeout=_PATIENCE)
+    except (KeyError, ValueError, RuntimeError, OSError) as error:
+        raise RunError(
+            f"this process says that torchrun started it (TORCHELASTIC_RUN_ID is set), but the chains cannot meet: "
+            f"{str(error).splitlines()[0]}. Start it with torchrun, or unset TORCHELASTIC_RUN_ID"
+        ) from error
 
 
 def _load_in_turn(recipe: Recipe, cache: str | Path | None) -> Dataset:

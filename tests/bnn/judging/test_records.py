@@ -153,6 +153,43 @@ def test_foreign_and_damaged_files(file, damage, message):
         records.read(file)
 
 
+@pytest.mark.parametrize("content", [b"my thesis", b'{"a": 1}', b"[]", b"[" * 100_000, b"\x89PNG", b"9" * 5000, b""])
+def test_a_file_that_is_no_record_is_not_replaced(tmp_path, record, content):
+    path = tmp_path / "results.json"
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match="results.json.*It stays as it is: give another file"):
+        records.write(path, record)
+    assert path.read_bytes() == content
+    with pytest.raises(StorageError, match="results.json"):
+        records.read(path)
+
+
+def test_a_record_may_be_replaced_but_not_a_damaged_one(file, record):
+    records.write(file, dataclasses.replace(record, label="once more"))
+    assert records.read(file).label == "once more"
+    file.write_text(changed(file.read_text(), version=0))
+    records.write(file, record)
+    file.write_bytes(file.read_bytes()[:-30])
+    before = file.read_bytes()
+    with pytest.raises(StorageError, match="is truncated, .*It stays as it is"):
+        records.write(file, record)
+    assert file.read_bytes() == before
+
+
+def test_a_folder_is_no_file_for_a_record(tmp_path, record):
+    with pytest.raises(StorageError, match="Is a directory"):
+        records.write(tmp_path, record)
+
+
+@pytest.mark.parametrize(("field", "value"), [("chains", None), ("scores", 5), ("curve", {}), ("label", None)])
+def test_fields_of_other_types_are_those_of_another_lpsgld(file, field, value):
+    body = json.loads(file.read_text()) | {field: value}
+    del body["sha256"]
+    file.write_text(json.dumps(body | {"sha256": records._digest(body)}))
+    with pytest.raises(StorageError, match=f"of another lpsgld: {field} is no"):
+        records.read(file)
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(StorageError, match="cannot read the result .*nothing.json: No such file"):
         records.read(tmp_path / "nothing.json")

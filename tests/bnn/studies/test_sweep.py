@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,54 @@ def test_a_point_does_not_depend_on_the_others(finished, digits, tmp_path):
     assert all(row == whole[name] for name, row in without_seconds(alone).items())
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("lr", 0.1), ("seeds", 3), ("steps", 32), ("seed", 1), ("burn_in", 4), ("model", "mlp")]
+)
+def test_a_point_of_other_settings_is_refused(finished, digits, field, value):
+    before = {path.name: path.read_bytes() for path in finished[1].glob("*.json")}
+    with pytest.raises(
+        SweepError, match=f"sgd-full-float32.json is of another sweep: {field} is .* and {value!r} here"
+    ):
+        sweep.compute(dataclasses.replace(TINY, **{field: value}), finished[1], dataset=digits, progress=False)
+    assert {path.name: path.read_bytes() for path in finished[1].glob("*.json")} == before
+
+
+def test_a_point_of_other_images_or_of_another_point_is_refused(finished, digits, tmp_path):
+    folder = shutil.copytree(finished[1], tmp_path / "sweep")
+    with pytest.raises(SweepError, match="is of another sweep: images is"):
+        sweep.compute(TINY, folder, dataset=digits.subset(100, 50), progress=False)
+    shutil.copy(folder / "sgld-vc-1.json", folder / "sgld-vc-4.json")
+    with pytest.raises(SweepError, match="sgld-vc-4.json is of another sweep: point is 'sgld-vc-1' there"):
+        sweep.compute(TINY, folder, dataset=digits, progress=False)
+
+
+@pytest.mark.parametrize("name", ["sgd-full-1.json", "about.json"])
+@pytest.mark.parametrize("content", ["", '{"nll"', "[]", "{}", '{"x": 1}', "[" * 100_000], ids=lambda text: text[:5])
+def test_a_file_in_the_place_of_a_point_is_told_and_left(finished, digits, tmp_path, name, content):
+    folder = shutil.copytree(finished[1], tmp_path / "sweep")
+    (folder / name).write_text(content)
+    with pytest.raises(SweepError, match=f"{name} holds no sweep .*move it away"):
+        sweep.compute(TINY, folder, dataset=digits, progress=False)
+    assert (folder / name).read_text() == content
+
+
+def test_strangers_in_the_folder_of_a_sweep_stay(digits, tmp_path):
+    strangers = [tmp_path / ".notes.tmp", tmp_path / "sub" / ".notes.tmp"]
+    for path in strangers:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    alone = dataclasses.replace(TINY, bits=(4,), samplers=("sgd",))
+    sweep.compute(alone, tmp_path, dataset=digits, progress=False)
+    assert [path.read_text() for path in strangers] == ["mine", "mine"]
+
+
+def test_a_sweep_replaces_no_other_file(finished, tmp_path):
+    (tmp_path / "x.json").write_text("my thesis")
+    with pytest.raises(SweepError, match="x.json holds no sweep"):
+        finished[0].write(tmp_path / "x.json")
+    assert (tmp_path / "x.json").read_text() == "my thesis"
+
+
 def test_a_sweep_survives_its_file(finished, tmp_path):
     result, _ = finished
     path = tmp_path / "recorded" / "some.json"
@@ -166,7 +215,9 @@ def test_a_sweep_survives_its_file(finished, tmp_path):
 
 def test_a_file_that_is_no_sweep(finished, tmp_path):
     path = tmp_path / "other.json"
-    for content in ("{", "[]", '{"settings": {}}'):
+    with pytest.raises(SweepError, match="cannot read .*other.json: No such file"):
+        Sweep.read(path)
+    for content in ("{", "[]", "5", "[" * 100_000, '{"settings": 5, "rows": {}}', '{"settings": {}}'):
         path.write_text(content)
         with pytest.raises(SweepError, match="holds no sweep"):
             Sweep.read(path)

@@ -1,5 +1,7 @@
 """The training loop: it learns, repeats itself, survives being killed, and says what went wrong."""
 
+import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -15,8 +17,10 @@ import lpsgld
 from lpsgld import storage
 from lpsgld.bnn import devices
 from lpsgld.bnn.data import datasets
+from lpsgld.bnn.data.arrays import DatasetError
+from lpsgld.bnn.judging import ensemble
 from lpsgld.bnn.training import loop, runs
-from lpsgld.bnn.training.recipes import RECIPES
+from lpsgld.bnn.training.recipes import RECIPES, RecipeError
 from lpsgld.bnn.training.runs import Run, RunError
 from lpsgld.bnn.training.stepping import Stepper
 from lpsgld.files import FileError
@@ -81,9 +85,24 @@ def test_other_formats_train_too(tmp_path, digits, small, fields):
     assert run.history[-1]["test_error"] < 0.5
 
 
-def test_a_last_batch_of_one_image_is_left_out(tmp_path, digits):
+def test_a_last_batch_of_one_image_is_left_out_where_batchnorm_is(tmp_path, digits):
     run = train(RESNET.override(epochs=1, samples=1, batch_size=499), tmp_path, digits)
     assert storage.load_sample(run.samples[0]).state["bn1.num_batches_tracked"] == 1
+
+
+@pytest.mark.parametrize(("images", "batch_size", "steps"), [(33, 32, 2), (5, 1, 5), (1, 128, 1), (4, 2**70, 1)])
+def test_without_batchnorm_every_image_is_used(digits, small, images, batch_size, steps):
+    stepper = Stepper(small.override(batch_size=batch_size), digits.subset(images, 1), torch.device("cpu"))
+    batches = stepper.batches()
+    assert torch.cat(batches).sort().values.tolist() == list(range(images))
+    assert len(batches) == stepper.steps == steps
+
+
+@pytest.mark.parametrize(("images", "batch_size"), [(1, 128), (9, 1)])
+def test_batchnorm_over_single_images_is_refused_before_the_folder_is_taken(tmp_path, digits, images, batch_size):
+    with pytest.raises(RecipeError, match="the BatchNorm of a resnet10 has no variance: take a batch_size of 2"):
+        train(RESNET.override(batch_size=batch_size), tmp_path, digits.subset(images, 9))
+    assert os.listdir(tmp_path) == [".lock"]
 
 
 # ---- the same again --------------------------------------------------------------------------------------------
@@ -142,6 +161,49 @@ def test_an_interrupted_run_ends_in_the_same_bits(tmp_path, digits, monkeypatch,
     assert sample_bytes(resumed) == sample_bytes(uninterrupted)
     assert without_times(resumed) == without_times(uninterrupted)
     assert not runs.checkpoint_path(tmp_path).exists()
+
+
+@contextlib.contextmanager
+def default_dtype(dtype):
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        lambda: torch.autocast("cpu", torch.bfloat16),
+        lambda: torch.autocast("cpu", torch.float16),
+        torch.no_grad,
+        torch.inference_mode,
+        lambda: default_dtype(torch.float64),
+    ],
+    ids=["bfloat16", "float16", "no_grad", "inference_mode", "float64"],
+)
+def test_switches_of_the_caller_change_no_bit(tmp_path, digits, small, finished, switch):
+    with switch():
+        run = train(small, tmp_path, digits)
+        told = ensemble.evaluate(run, digits, device="cpu", progress=False)
+    assert sample_bytes(run) == sample_bytes(finished)
+    expected = ensemble.evaluate(finished, digits, device="cpu", progress=False)
+    assert torch.equal(told.probabilities, expected.probabilities) and told.curve == expected.curve
+
+
+def test_a_run_that_goes_on_with_other_threads_says_so_and_remembers(tmp_path, digits, small, capsys):
+    train(small, tmp_path, digits, time_limit=0)
+    train(small, tmp_path, digits, time_limit=0)
+    assert capsys.readouterr().err == ""
+    torch.set_num_threads(2)
+    try:
+        run = train(small, tmp_path, digits)
+    finally:
+        torch.set_num_threads(1)
+    assert [row["threads"] for row in run.history] == [1, 1, 2, 2, 2, 2]
+    said = capsys.readouterr().err
+    assert said.count("computed on 1 threads of a CPU, the next one is on 2 threads of a CPU: the bits will be") == 1
 
 
 SCRIPT = """
@@ -215,6 +277,42 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path, digits, sm
     (tmp_path / ".recipe.json.123.tmp").write_text("{")
     assert train(small, tmp_path, digits).finished
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"weight": "block(8,1)"}, "does not fit the network: hidden.bias: block axis 1"),
+        ({"grad": "block(8,1)"}, "does not fit the network: hidden.bias: block axis 1"),
+        ({"activation": "block(8,3)"}, "does not fit the network: block axis 3"),
+        ({"error": "mxfp4(block=16,axis=5)"}, "does not fit the network: .* run along axis 5"),
+        ({"width": 10**12}, "width is 1000000000000, but no network is as wide"),
+        ({"width": 2**31 - 1, "model": "resnet10"}, "a resnet10 of width 2147483647 .* does not fit into memory"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_does_not_take_the_folder(tmp_path, digits, small, fields, said):
+    with pytest.raises(RecipeError, match=said):
+        train(small.override(**fields), tmp_path, digits)
+    assert train(small, tmp_path, digits).finished
+
+
+def test_a_first_epoch_that_diverges_does_not_take_the_folder(tmp_path, digits, small):
+    full = dict.fromkeys(("weight", "grad", "activation", "error", "accumulator"), "full")
+    with pytest.raises(loop.TrainingDiverged, match="epoch 1.*0 samples and 0 epochs"):
+        train(small.override(lr=1e30, **full), tmp_path, digits)
+    assert train(small, tmp_path, digits).finished
+
+
+def test_labels_without_a_class_are_refused(tmp_path, digits, small):
+    with pytest.raises(DatasetError, match="digits names 2 classes, but has labels from 0 to 9"):
+        train(small, tmp_path / "run", dataclasses.replace(digits, classes=("a", "b")))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("limit", [float("nan"), -1])
+def test_a_time_limit_is_a_number_of_seconds(tmp_path, digits, small, limit):
+    with pytest.raises(ValueError, match="time_limit is .*, but must be seconds"):
+        train(small, tmp_path, digits, time_limit=limit)
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path, digits, small):
@@ -295,6 +393,19 @@ def test_a_folder_without_a_run_is_named(tmp_path, finished):
 @pytest.mark.parametrize(("name", "message"), [("gpu", "there is no device 'gpu'"), ("cuda:99", "CUDA devices here")])
 def test_a_missing_device_is_named(name, message):
     with pytest.raises(devices.DeviceError, match=message):
+        devices.pick_device(name)
+
+
+@pytest.mark.parametrize("name", ["mps", "xpu", "meta", "hpu", "xla", "vulkan", "cpu:7", torch.device("meta")])
+def test_other_kinds_of_devices_are_refused_at_once(name):
+    with pytest.raises(devices.DeviceError, match=f'\'{name}\', but lpsgld computes on "cpu", "cuda"'):
+        devices.pick_device(name)
+    assert devices.pick_device("cpu:0").type == devices.pick_device(torch.device("cpu")).type == "cpu"
+
+
+@pytest.mark.parametrize("name", [None, [], 1.5, ""])
+def test_what_is_no_name_of_a_device(name):
+    with pytest.raises(devices.DeviceError, match="there is no device"):
         devices.pick_device(name)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+import numpy as np
 import pytest
 
 from lpsgld.bnn.training import recipes
@@ -115,15 +116,34 @@ def test_an_unknown_recipe_names_the_nearest():
         recipes.recipe("train_bpf")
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"lrr": 1}', '"train_bfp"'])
-def test_bad_json_is_refused(text):
-    with pytest.raises(RecipeError):
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[1]", '{"lrr": 1}', '"train_bfp"', "", "null", "[" * 100_000, '{"lr": 1, "lr": 2}', '{"lr": NaN}', b"\xff\0"]
+    + ['{"epochs": ' + "9" * 5000 + "}", "[" + "1," * 100_000 + "1]", '{"model": "' + "x" * 100_000 + '"}'],
+    ids=lambda text: repr(text)[:20],
+)
+def test_bad_json_is_refused_in_one_short_line(text):
+    with pytest.raises(RecipeError) as told:
         Recipe.from_json(text)
+    assert len(str(told.value)) < 500 and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_recipe_may_be_of_any_encoding_of_unicode(encoding):
+    recipe = Recipe(dataset="folder:Übung")
+    assert Recipe.from_json(recipe.to_json().replace("\\u00dc", "Ü").encode(encoding)) == recipe
+
+
+def test_numbers_of_numpy_are_numbers():
+    made = Recipe(epochs=np.int64(60), lr=np.float32(0.25), seed=np.uint8(3))
+    assert made == Recipe(epochs=60, lr=0.25, seed=3)
+    assert Recipe.from_json(made.to_json()) == made
 
 
 def test_overrides_as_typed():
     assert recipes.parse_field("lr=0.1") == ("lr", 0.1)
     assert recipes.parse_field(" epochs = 3 ") == ("epochs", 3)
+    assert recipes.parse_field("epochs=1e2") == ("epochs", 100)
     assert recipes.parse_field("dataset=folder:a=b") == ("dataset", "folder:a=b")
     assert recipes.parse_field("all_inputs=False") == ("all_inputs", False)
     for text, message in [
@@ -148,3 +168,16 @@ def test_a_format_that_cannot_be_corrected_is_refused_with_the_recipe(weight):
     with pytest.raises(RecipeError, match="weight: .*variance-corrected"):
         Recipe(weight=weight, accumulator="vc")
     assert Recipe(weight=weight, accumulator="naive").weight == weight
+
+
+WRONG = {"null": None, "list": [], "object": {}, "text": "zzz", "nested": [[1]], "empty": "", "true": True, "half": 1.5}
+
+
+@pytest.mark.parametrize("field", Recipe.__dataclass_fields__)
+def test_every_field_refuses_every_wrong_type(field):
+    kind = Recipe.__dataclass_fields__[field].type
+    right = {"float": ("half",), "bool": ("true",)}.get(kind, ())
+    for name, value in WRONG.items():
+        if name not in right:
+            with pytest.raises(RecipeError, match=f"{field} is|^there is no|{field}: "):
+                Recipe().override(**{field: value})

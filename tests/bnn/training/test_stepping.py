@@ -232,8 +232,8 @@ def test_operands_that_tf32_rounds_are_the_ones_that_are_named(shifted, all_inpu
 def test_the_image_moves_by_less_than_a_tenth_of_a_grey_level():
     """The one operand of the first convolution that TF32 rounds, with the paper's mean and standard deviation."""
     images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
-    std = torch.tensor(datasets._CIFAR_STD).view(1, -1, 1, 1)
-    x = arrays.normalize(images, datasets._CIFAR_MEAN, datasets._CIFAR_STD)
+    std = torch.tensor(datasets._PAPER["std"]).view(1, -1, 1, 1)
+    x = arrays.normalize(images, **datasets._PAPER)
     assert ((to_tf32(x) - x).abs() * std * 255).max() < 0.06
 
 

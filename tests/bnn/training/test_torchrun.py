@@ -50,6 +50,23 @@ def test_chains_do_not_go_into_a_single_run(finished):
     assert not torchrun.under_torchrun()
 
 
+@pytest.mark.parametrize(
+    ("rank", "size", "said"),
+    [(None, "1", "'RANK'"), ("a", "1", "'a'"), ("0", "0", "RANK is 0 of 0"), ("5", "1", "RANK is 5 of 1")],
+)
+def test_an_environment_that_is_not_torchruns_is_told(tmp_path, small, monkeypatch, rank, size, said):
+    """Rank 5 of 1 would wait for ever."""
+    names = {"TORCHELASTIC_RUN_ID": "x", "RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "localhost"}
+    for name, value in (names | {"MASTER_PORT": "29599"}).items():
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert torchrun.under_torchrun()
+    with pytest.raises(RunError, match=f"chains cannot meet: .*{said}.*Start it with torchrun"):
+        torchrun.train_own_chain(small, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_chain_equals_the_same_chain_trained_alone(tmp_path, digits, small, finished):
     """Chain 0 is the plain run: the number of chains changes nothing."""
     alone = loop.train(small, tmp_path / "alone", dataset=digits, chain=0, progress=False, device="cpu")
