@@ -111,8 +111,9 @@ def _found(path: Path) -> Found:
             used[place] = file
     _require_classes(path, used)
     if misplaced:
-        others = f" and {len(misplaced) - 1} more images do" if len(misplaced) > 1 else " does"
-        raise DatasetError(f"{path}: {misplaced[0]}{others} not lie right in a class; {_LAYOUT}. Move or remove them")
+        others = f", nor do {len(misplaced) - 1} more images" if len(misplaced) > 1 else ""
+        where = " or ".join(f"{split}/<class>/" for split in _SPLITS)
+        raise DatasetError(f"{path}: {misplaced[0]} does not lie directly in {where}{others}. Move or remove them")
     return used, dict(sorted(unused.items()))
 
 

@@ -76,11 +76,13 @@ def told(path: Path) -> Iterator[None]:
         yield
     except Mistake:
         raise
+    except OSError as error:
+        if error.errno is None:  # of gzip and bz2
+            raise DatasetError(f"{path} is damaged or truncated: {error}. Replace it") from None
+        what = printable(str(error.filename or path))
+        raise DatasetError(f"{what} cannot be read: {error.strerror}. Change its permissions, or replace it") from None
     except _DAMAGE as error:
         raise DatasetError(f"{path} is damaged or truncated: {error}. Replace it") from None
-    except OSError as error:
-        what = printable(str(error.filename or path))
-        raise DatasetError(f"{what} cannot be read: {error.strerror or error}") from None
     except RuntimeError as error:  # encrypted, or packed in a way that this Python does not know
         raise DatasetError(f"{path} cannot be read: {error}. Pack it anew, with deflate and no password") from None
 
@@ -161,7 +163,7 @@ def _in_tar(path: Path, archive: tarfile.TarFile) -> Iterator[File]:
 def _in_zip(path: Path) -> Iterator[File]:
     with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
         if file.read(2) == b"PK" and archive.infolist() and min(info.header_offset for info in archive.infolist()):
-            raise DatasetError(f"{path} begins with data of another archive. Keep one of them")
+            raise DatasetError(f"{path} begins with data that its list of files does not name. Pack it anew")
         for info in archive.infolist():
             if not info.filename.endswith(("/", "\\")):
                 names = _parts(info.filename)

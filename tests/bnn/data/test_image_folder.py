@@ -244,10 +244,16 @@ def without(split: str) -> dict[str, bytes]:
         ),
         (tree() | {"train/dog/1.png": b"no image"}, "train/dog/1.png is broken .no image format is known"),
         (tree() | {"train/dog/1.png": png(1)[:-30]}, "train/dog/1.png is broken"),
-        (tree() | {"train/cat/sub/0.png": png(1)}, "train/cat/sub/0.png does not lie right in a class"),
+        (
+            tree() | {"train/cat/sub/0.png": png(1)},
+            "train/cat/sub/0.png does not lie directly in train/<class>/ or test/<class>/. Move",
+        ),
         (tree() | {"train/cat/a/b/0.png": png(1)}, "train/cat/a/b/0.png does not lie"),
         (tree() | {"train/cat/x.png/0.png": png(1)}, "train/cat/x.png/0.png does not lie"),
-        (tree() | {"train/0.png": png(1), "test/0.png": png(1)}, "/0.png and 1 more images do not lie"),
+        (
+            tree() | {"train/0.png": png(1), "test/0.png": png(1)},
+            "/0.png does not lie directly in .*, nor do 1 more images",
+        ),
         ({f"{top}/{name}": data for top in "ab" for name, data in tree().items()}, "several trees of images: a, b"),
         ({f"{name[:5]}/{name}": data for name, data in tree().items()}, "several trees of images: test/?, train"),
     ],
@@ -410,7 +416,7 @@ def test_a_damaged_tar_is_not_a_smaller_one(tmp_path, damage, compress):
 @pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress])
 def test_a_compressed_tar_is_read_to_its_checksum(tmp_path, compress):
     (tmp_path / "a.tar").write_bytes(compress(packed(MANY))[:-3])
-    with pytest.raises(DatasetError, match="a.tar (is damaged|cannot be read|is neither)"):
+    with pytest.raises(DatasetError, match="a.tar (is damaged|is neither)"):
         load(tmp_path / "a.tar", tmp_path)
 
 
@@ -418,7 +424,7 @@ def test_a_checksum_of_gzip_is_compared(tmp_path):
     data = bytearray(gzip.compress(packed(MANY)))
     data[-8] ^= 1
     (tmp_path / "a.tar.gz").write_bytes(data)
-    with pytest.raises(DatasetError, match="CRC check failed"):
+    with pytest.raises(DatasetError, match="damaged or truncated: CRC check failed"):
         load(tmp_path / "a.tar.gz", tmp_path)
 
 
@@ -489,7 +495,7 @@ def test_a_link_in_a_zip_is_refused(tmp_path):
         (8, 10, 9, "compression method is not supported.* Pack it anew"),  # Deflate64
         (8, 10, 1, "compression method is not supported"),
         (8, 10, 14, "damaged or truncated"),  # LZMA, and it is not
-        (8, 10, 12, "Invalid data stream"),  # bzip2
+        (8, 10, 12, "damaged or truncated: Invalid data stream"),  # bzip2
     ],
 )
 def test_a_zip_that_python_cannot_unpack_is_named(tmp_path, local, central, value, message):
@@ -521,7 +527,7 @@ def test_a_tar_with_a_class_that_is_no_utf_8_is_named(tmp_path):
 def test_two_joined_zips_are_refused(tmp_path):
     first, second = (archive(tmp_path / name, tree()).read_bytes() for name in ("1.zip", "2.zip"))
     (tmp_path / "a.zip").write_bytes(first + second)
-    with pytest.raises(DatasetError, match="begins with data of another archive"):
+    with pytest.raises(DatasetError, match="begins with data that its list of files does not name"):
         load(tmp_path / "a.zip", tmp_path)
 
 
