@@ -16,6 +16,7 @@ import torch
 
 from lpsgld.bnn.data import image_folder
 from lpsgld.bnn.data.arrays import Dataset, DatasetError, channel_statistics
+from lpsgld.bnn.data.trees import MOST_BYTES
 from lpsgld.text import one_of
 
 FOLDER = "folder:"
@@ -102,6 +103,8 @@ def _mnist(name: str, cache: Path) -> Dataset:
 def _idx(path: Path) -> np.ndarray:
     """The bytes in a file of MNIST's format, perhaps packed: 0, 0, 8, the number of sizes, the sizes, the bytes."""
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise _damaged(path, f"more than {MOST_BYTES:,} bytes")
         data = path.read_bytes()
         data = gzip.decompress(data) if path.suffix == ".gz" else data
     except (OSError, EOFError, zlib.error) as error:

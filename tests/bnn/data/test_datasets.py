@@ -4,7 +4,9 @@ import dataclasses
 import gzip
 import hashlib
 import io
+import os
 import tarfile
+import tracemalloc
 import urllib.error
 
 import numpy as np
@@ -249,6 +251,18 @@ def test_a_damaged_mnist_file_is_to_be_deleted(tmp_path, offline, file, contents
     fashion(tmp_path, **{file: contents})
     with pytest.raises(DatasetError, match="raw.* is damaged .*Delete it, and it is downloaded again"):
         datasets.load("fashion_mnist", tmp_path)
+
+
+def test_a_huge_mnist_file_is_not_read(tmp_path, offline):
+    fashion(tmp_path)
+    path = tmp_path / "FashionMNIST" / "raw" / "train-images-idx3-ubyte"
+    os.truncate(path, 2**29)  # takes no room on the disk
+    tracemalloc.start()
+    with pytest.raises(DatasetError, match="train-images-idx3-ubyte is damaged .more than 268,435,456 bytes"):
+        datasets.load("fashion_mnist", tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
 
 
 @pytest.mark.parametrize(
