@@ -44,6 +44,13 @@ def test_a_recipe_file_can_be_trained(tmp_path, capsys):
     assert call("train", tmp_path / "mine.json", "--out", tmp_path / "run", "--quiet", *QUICK) == 0
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_recipe_file_may_be_of_any_encoding_of_unicode(tmp_path, encoding):
+    recipe = RECIPES["train_fixed"].override(dataset="folder:Übung")
+    (tmp_path / "mine.json").write_text(json.dumps(recipe.to_dict(), ensure_ascii=False), encoding)
+    assert cli._recipe(str(tmp_path / "mine.json")) == recipe
+
+
 def test_a_run_may_use_a_part_of_the_images_and_goes_on_with_the_same_part(tmp_path, capsys):
     run = tmp_path / "run"
     for _ in range(2):

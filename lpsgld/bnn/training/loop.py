@@ -237,7 +237,8 @@ class _Trainer:
             raise RunError(f"{path} is of another network or optimizer. Start in a new folder")
         kept = json.loads(about["history"]) if "history" in about else told[: about["epoch"]]
         both = min(len(kept), len(told))
-        if len(kept) != about["epoch"] or json.dumps(kept[:both]) != json.dumps(told[:both]):
+        ahead = len(told) > len(kept) + 1
+        if ahead or len(kept) != about["epoch"] or json.dumps(kept[:both]) != json.dumps(told[:both]):
             raise RunError(
                 f"{self.run.path}: metrics.jsonl and {path.name} tell of different epochs. Put its own file back"
             )

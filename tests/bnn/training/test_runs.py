@@ -12,7 +12,6 @@ from lpsgld.bnn.judging import ensemble
 from lpsgld.bnn.studies import shifts
 from lpsgld.bnn.training import loop, probe, runs
 from lpsgld.bnn.training.runs import Run, RunError
-from lpsgld.storage import StorageError
 
 
 def train(recipe, out, dataset, **options) -> Run:
@@ -239,6 +238,16 @@ def test_without_a_checkpoint_only_the_first_epoch_is_done_again(stopped, digits
     assert train(small, early, digits).finished
 
 
+def test_an_older_checkpoint_is_refused(stopped, digits, small, tmp_path):
+    old = runs.checkpoint_path(stopped(1, tmp_path / "old")).read_bytes()
+    run = stopped(3)
+    runs.checkpoint_path(run).write_bytes(old)
+    before = everything(run)
+    with pytest.raises(RunError, match="metrics.jsonl and checkpoint.safetensors tell of different epochs"):
+        train(small, run, digits)
+    assert everything(run) == before
+
+
 @pytest.mark.parametrize("kept", [0, 1, 3, 5])
 def test_a_finished_run_that_lost_lines_is_refused_and_not_trained_again(copied, digits, small, kept):
     lines = (copied / "metrics.jsonl").read_text().splitlines(keepends=True)
@@ -338,10 +347,3 @@ def test_a_folder_in_the_place_of_a_file_is_told(copied, file):
     (copied / file).mkdir()
     with pytest.raises(RunError, match=f"cannot read .*{file}: Is a directory"):
         Run.open(copied)
-
-
-def test_a_damaged_sample_is_a_storage_error(copied, digits):
-    path = copied / "samples" / "0006.safetensors"
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(StorageError, match="0006.safetensors is truncated"):
-        ensemble.evaluate(copied, digits, device="cpu", progress=False)
