@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         with _output():
+            _ensure_home()
             options = _parser().parse_args(arguments)
             return options.function(options)
     except Mistake as mistake:
@@ -55,6 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"lpsgld: {error.filename}: {error.strerror}. Name another, or mend this one", file=sys.stderr)
         return MISTAKE
+
+
+def _ensure_home() -> None:
+    """Jupyter cannot be imported by a user without a home, as in some containers: they get Docker's."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = os.sep
 
 
 @contextlib.contextmanager

@@ -202,6 +202,17 @@ def test_without_an_output_there_is_nothing_to_say():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["list"], ["recipes"], ["figures", "--list"]], ids=" ".join)
+def test_a_user_without_a_home_has_one(checkout, arguments):
+    (checkout / "sitecustomize.py").write_text("import pwd\ndef unknown(*_): raise KeyError\npwd.getpwuid = unknown\n")
+    path = os.pathsep.join([str(checkout), HERE])
+    code = f"import os\ndel os.environ['HOME']\nfrom lpsgld.__main__ import main\nraise SystemExit(main({arguments}))"
+    environment = os.environ | {"PYTHONPATH": path}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (0, "") and ended.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_terminal_without_greek_letters_shows_their_numbers(checkout, encoding):
     cells = [new_markdown_cell("# How θ moves"), new_code_cell("", metadata={"tags": ["parameters"]})]
