@@ -286,6 +286,7 @@ def _row(path: Path, origin: dict[str, Any]) -> dict[str, Any]:
     """The numbers of a point. Raises SweepError for another file, or if they are of another origin."""
     row = _object(path, *SCORES, "std", "histogram", "seconds")
     told = row.pop("of", origin)  # a file of an older lpsgld does not tell
+    told = told if isinstance(told, dict) else {}
     others = [f"{n} is {told.get(n)!r} there and {value!r} here" for n, value in origin.items() if told.get(n) != value]
     if others:
         raise SweepError(f"{path} is of another sweep: {'; '.join(others)}. Move it away, or give another folder")

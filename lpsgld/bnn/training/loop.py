@@ -37,7 +37,7 @@ from lpsgld.files import user_path
 from lpsgld.formats import FormatError
 from lpsgld.samplers.optimizer import NonFiniteGradient
 from lpsgld.storage import save_sample, save_tensors
-from lpsgld.text import Mistake
+from lpsgld.text import Mistake, typed
 
 _REFRESH = 0.5  # seconds between two readings of the running loss
 
@@ -71,12 +71,15 @@ def train(
 
     Raises TrainingDiverged; RecipeError if the recipe does not fit the images or the memory; CompileError if compile is
     True and cannot be; RunError if the folder holds another run, a damaged one or other files, or is in use; FileError
-    if it cannot be written; DatasetError; ValueError for a time limit that is none.
+    if it cannot be written; DatasetError; ValueError for a time limit or a chain that is none.
     """
     where = pick_device(device)
     out = user_path(out)
     if time_limit is not None and not time_limit >= 0:
         raise ValueError(f"time_limit is {time_limit}, but must be seconds ≥ 0, or None")
+    chain = typed("chain", "int", chain)
+    if chain < 0:
+        raise ValueError(f"chain is {chain}, but chains are numbered from 0")
     deadline = time.monotonic() + (math.inf if time_limit is None else time_limit)
     with plain_torch(where):
         if dataset is None:
@@ -107,6 +110,8 @@ def _recipe_blamed(recipe: Recipe) -> Iterator[None]:
         yield
     except FormatError as error:
         raise RecipeError(f"a number format of the recipe does not fit the network: {error}") from error
+    except Mistake:
+        raise
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not re.search("allocate|out of memory|overflow", str(error)):
             raise

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -307,6 +308,24 @@ def test_labels_without_a_class_are_refused(tmp_path, digits, small):
     with pytest.raises(DatasetError, match="digits names 2 classes, but has labels from 0 to 9"):
         train(small, tmp_path / "run", dataclasses.replace(digits, classes=("a", "b")))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("chain", [-1, 1.5, True, "1"])
+def test_a_chain_is_a_whole_number_from_0_up(tmp_path, digits, small, chain):
+    with pytest.raises(ValueError, match="chain is"):
+        train(small, tmp_path / "run", digits, chain=chain)
+    assert not (tmp_path / "run").exists()
+    recipe = small.override(epochs=1, samples=1)
+    assert Run.open(train(recipe, tmp_path / "run", digits, chain=np.int64(1)).path).chain == 1
+
+
+def test_an_error_that_is_told_already_is_not_taken_for_a_want_of_memory(tmp_path, digits, small, monkeypatch):
+    def refuse(run):
+        raise RunError(f"{run.path} is refused")
+
+    monkeypatch.setattr(runs, "require_no_strangers", refuse)
+    with pytest.raises(RunError, match="overflow is refused"):
+        train(small, tmp_path / "overflow", digits)
 
 
 @pytest.mark.parametrize("limit", [float("nan"), -1])
