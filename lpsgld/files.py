@@ -50,7 +50,7 @@ def user_path(path: str | Path) -> Path:
     """The path, with a user's home for `~` or `~name`. Raises FileError where there is none, or no path at all."""
     try:
         if "\0" in str(path):
-            raise ValueError("a path cannot hold the character NUL")
+            raise ValueError("a path cannot hold the character NUL.")
         return Path(path).expanduser()
     except (RuntimeError, ValueError) as error:  # no such user, or no home
         raise FileError(f"{str(path)!r} cannot be a path: {error} Give the whole path") from None

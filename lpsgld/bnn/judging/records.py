@@ -168,6 +168,8 @@ def require_replaceable(path: str | Path) -> None:
     """Raises StorageError if something else than a record, or a damaged one, lies where a record is to be written."""
     path = user_path(path)
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise StorageError(f"{path} is a device or a pipe")  # to read it may wait for ever
         if path.exists():
             _body(path)
     except (StorageError, OSError) as error:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 
 import pytest
 import torch
@@ -174,6 +175,13 @@ def test_a_record_may_be_replaced_but_not_a_damaged_one(file, record):
     with pytest.raises(StorageError, match="is truncated, .*It stays as it is"):
         records.write(file, record)
     assert file.read_bytes() == before
+
+
+def test_a_pipe_is_not_read_and_not_replaced(tmp_path, record):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StorageError, match="pipe is a device or a pipe. It stays as it is"):
+        records.write(tmp_path / "pipe", record)
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_folder_is_no_file_for_a_record(tmp_path, record):
