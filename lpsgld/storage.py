@@ -202,15 +202,37 @@ def save_tensors(path: str | Path, kind: str, tensors: Mapping[str, Tensor], met
 
 
 def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of a file of `save_tensors`. Raises StorageError for a missing, foreign or damaged file."""
+    """Tensors and metadata of a file of `save_tensors`. Raises StorageError for a missing, foreign or damaged file.
+
+    A file that a training run replaces meanwhile is read again: its tensors are opened by name, after its header.
+    """
     path = Path(path)
+    while True:
+        before = _version(path)
+        try:
+            return _loaded(path, kind)
+        except StorageError:
+            if before == _version(path):
+                raise
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """What tells a file from the one that takes its place; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _loaded(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise StorageError(f"{path}: there is no such file")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (safetensors.SafetensorError, OSError) as error:
+    except (safetensors.SafetensorError, OSError, RuntimeError) as error:
         raise StorageError(f"{path} is truncated, or no safetensors file: {error}") from None
     if _MARK not in metadata:
         raise StorageError(f"{path} is a safetensors file, but not one written by lpsgld")

@@ -252,6 +252,24 @@ def test_a_truncated_file_is_refused(sample, keep):
         storage.load_sample(path)
 
 
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    path, loaded, coming = tmp_path / "checkpoint", storage._loaded, [2, 3]
+
+    def write(epoch: int) -> None:
+        storage.save_tensors(path, "checkpoint", {"w": torch.ones(epoch)}, {"epoch": epoch})
+
+    def mixed(*args):
+        if not coming:
+            return loaded(*args)
+        write(coming.pop(0))
+        raise StorageError("the header of one file, the tensors of the next")
+
+    write(1)
+    monkeypatch.setattr(storage, "_loaded", mixed)
+    tensors, meta = storage.load_tensors(path, "checkpoint")
+    assert meta["epoch"] == 3 and tensors["w"].shape == (3,)
+
+
 @pytest.mark.parametrize("place", [-1, -5000, -20000])
 def test_a_changed_byte_is_noticed(sample, place):
     path, _ = sample

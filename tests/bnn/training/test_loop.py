@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -222,13 +221,15 @@ loop.train(Recipe.from_json(sys.argv[1]), sys.argv[2], dataset=digits, progress=
 def test_kill_9_in_mid_epoch_loses_only_that_epoch(tmp_path):
     recipe = RESNET.override(accumulator="full", epochs=4, samples=3)
     whole = train(recipe, tmp_path / "whole", datasets.load("digits"))
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(SCRIPT), recipe.to_json(), str(tmp_path / "cut")])
-    deadline = time.monotonic() + 120
-    while _epochs_saved(tmp_path / "cut") < 2:
-        assert process.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    script = [sys.executable, "-c", textwrap.dedent(SCRIPT), recipe.to_json(), str(tmp_path / "cut")]
+    with subprocess.Popen(script) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while _epochs_saved(tmp_path / "cut") < 2:
+                assert process.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
+                time.sleep(0.02)
+        finally:
+            process.kill()
     kept = Run.open(tmp_path / "cut")
     assert 2 <= len(kept.history) < 4
     first = kept.samples[0].stat().st_mtime_ns
