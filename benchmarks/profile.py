@@ -29,7 +29,7 @@ from lpsgld.text import markdown
 PARTS = {
     "optimizer": ("Optimizer.step",),
     "data and augmentation": ("augment",),
-    "quantization": ("_QuantizeBothWays",),
+    "quantization": ("_BothWays", "_AnyWay"),
     "convolution": ("convolution", "conv2d"),
     "BatchNorm": ("batch_norm",),
     "compiled: BatchNorm, ReLU, quantization, fused": ("triton_", "CompiledFunction", "Torch-Compiled Region"),

@@ -184,7 +184,7 @@ def test_a_reader_that_goes_away_is_no_error(arguments, status):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no device that is always full")
 @pytest.mark.parametrize("arguments", [["list"], ["recipes"]], ids=" ".join)
 def test_an_output_that_cannot_be_written_is_one_line(arguments):
     with open("/dev/full", "w") as full:
