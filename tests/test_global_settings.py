@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from lpsgld import SGLD, Quantizer, formats, quantize, storage, vc_quantize
+from lpsgld.toy import exact
+from lpsgld.toy.targets import Banana, CorrelatedGaussian, Gaussian, Mixture
 
 FORMATS = ["fixed(8,3)", "block(8,0)", "float(4,3)", "e4m3", "mxfp4(block=4)", "mxint8(block=4)", "nvfp4(block=4)"]
 
@@ -67,3 +69,22 @@ def test_the_same_bits_in_the_same_type_on_the_same_device(setting, fmt):
         under = results(fmt)
     for a, b in zip(usual, under, strict=True):
         assert (a.dtype, a.device) == (b.dtype, b.device) and torch.equal(a, b)
+
+
+@pytest.mark.parametrize("accumulator", ["full", "naive", "vc"])
+@pytest.mark.parametrize("temperature", [1.0, 0.01])  # at the second one, tails underflow
+@pytest.mark.parametrize("target", [Gaussian(), Mixture()], ids=["gaussian", "mixture"])
+def test_an_exact_law_is_the_same_where_numpy_raises(accumulator, temperature, target):
+    def law():
+        found = exact.stationary(target, 0.01, "fixed(8,3)", accumulator, temperature=temperature)
+        return [found.mean, found.std, *found.probabilities, *target.density(np.linspace(-60, 60, 7))]
+
+    usual = law()
+    with np.errstate(all="raise"):
+        assert law() == usual
+
+
+@pytest.mark.parametrize("target", [CorrelatedGaussian(), Banana()], ids=["gaussian", "banana"])
+def test_densities_in_the_plane_underflow_to_zero_where_numpy_raises(target):
+    with np.errstate(all="raise"):
+        assert target.density(np.full(2, 60.0)) == 0

@@ -95,6 +95,7 @@ def landing(accumulator: str, variance: float, more: float = 0.0) -> Landing:
     return Landing.of(degree, math.sqrt(variance - (degree - 1) / 4 + more**2))
 
 
+@np.errstate(under="ignore")
 def truncated_power(degree: int, d, s: float):
     """E max(d + c + sξ, 0)^degree / degree!; c is 0 for degree 1, else 1/2: the spline is centred on a grid point."""
     if degree != 1:
@@ -108,6 +109,7 @@ def truncated_power(degree: int, d, s: float):
     return d * below + density if degree == 1 else ((d * d + s * s) * below + d * density) / 2
 
 
+@np.errstate(under="ignore")
 def phi(z):
     """The standard normal density."""
     return np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
@@ -125,6 +127,7 @@ def _correction(d, w: float):
     )
 
 
+@np.errstate(under="ignore")
 def rounding_variance(std: float, position=0.0):
     """E f(1 - f), f the place in its cell of position + std·ξ: what stochastic rounding adds to a step (array).
 

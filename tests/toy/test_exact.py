@@ -277,6 +277,7 @@ def test_what_the_grid_itself_costs():
         (lambda: stationary(TARGET, math.nan, EIGHT, "vc"), ValueError, "alpha is nan"),
         (lambda: stationary(TARGET, 0.1, EIGHT, "vc", -1.0), ValueError, "noise is -1.0"),
         (lambda: stationary(TARGET, 0.1, EIGHT, "vc", temperature=-1.0), ValueError, "temperature is -1.0"),
+        (lambda: stationary(Gaussian(std=0.01), 0.01, EIGHT, "full"), ValueError, "the chain diverges"),
         (lambda: stationary(TARGET, 0.1, EIGHT, "low"), ValueError, "'low'"),
         (lambda: transition(TARGET, 0.1, EIGHT, "low"), ValueError, "'low'"),
         (lambda: stationary(TARGET, 0.1, BlockFloatingPoint(8), "vc"), FormatError, r"block\(8,-1\).*fixed-point"),

@@ -18,10 +18,12 @@ class Law(NamedTuple):
     probabilities: np.ndarray
 
     @property
+    @np.errstate(under="ignore")
     def mean(self) -> float:
         return float(self.points @ self.probabilities)
 
     @property
+    @np.errstate(under="ignore")
     def std(self) -> float:
         return math.sqrt(float((self.points - self.mean) ** 2 @ self.probabilities))
 
@@ -39,6 +41,7 @@ def left_eigenvector(matrix: np.ndarray, likely: int) -> np.ndarray:
     return null_vector(balance, band, likely)
 
 
+@np.errstate(under="ignore")
 def null_vector(balance: np.ndarray, band: int, likely: int) -> np.ndarray:
     """π with (P^T - I) π = 0, where P[i, i + o] is balance[band + o, i]: LAPACK's storage of the banded P^T."""
     n = balance.shape[1]

@@ -35,6 +35,7 @@ def chain(target, alpha, fmt, noise, grad, temperature) -> tuple[np.ndarray, np.
         enough *= 2  # large steps, noisy or rounded gradients: the law is wider than the target
 
 
+@np.errstate(under="ignore")
 def _kernel(target, alpha, fmt, noise, grad, temperature, enough) -> tuple[np.ndarray, np.ndarray]:
     smooth = 2 * alpha * temperature + (alpha * noise) ** 2 * (grad is None)  # variance of a step's Gaussian part
     if smooth == 0:
@@ -59,8 +60,13 @@ def _kernel(target, alpha, fmt, noise, grad, temperature, enough) -> tuple[np.nd
         rows += outcomes.weights[:, k, None] * phi((offsets * spacing + drift[:, k, None]) / s)
     inside = (np.arange(n)[:, None] + offsets >= 0) & (np.arange(n)[:, None] + offsets < n)
     rows *= inside
-    rows /= rows.sum(axis=1, keepdims=True)
-    return points, rows
+    reached = rows.sum(axis=1, keepdims=True)
+    if not reached.all():
+        raise ValueError(
+            f"alpha = {alpha}: a single step leaves all places where the target has mass, so the chain diverges. "
+            f"Take a step size well below 2·std² = {2 * target.std**2:.2g}"
+        )
+    return points, rows / reached
 
 
 def _pieces(gap: float, spacing: float, pull: float, smooth: float) -> int:

@@ -47,6 +47,7 @@ class Target(Protocol):
     def quantile(self, u): ...
     def quantile_moments(self, u): ...
 
+    @np.errstate(under="ignore")
     def density(self, x):
         return np.exp(self.log_density(x))
 
@@ -83,6 +84,7 @@ class Gaussian(Target):
     def quantile(self, u):
         return self.mean + self.std * ndtri(u)
 
+    @np.errstate(under="ignore")
     def quantile_moments(self, u) -> tuple[np.ndarray, np.ndarray]:
         """For N(0, 1), with z = Φ⁻¹(u), they are -φ(z) and u - zφ(z)."""
         u = np.asarray(u, dtype=float)
@@ -116,6 +118,7 @@ class Quadrature(Target):
         raise NotImplementedError
 
     @cached_property
+    @np.errstate(under="ignore")
     def _table(self) -> tuple[np.ndarray, float, np.ndarray]:
         """The cell edges [n + 1], log ∫ exp(-U), and the integrals of 1, x, x² up to each edge [3, n + 1]."""
         edges = self._edges()
@@ -195,10 +198,12 @@ class Mixture(Quadrature):
                 "std > 0 for each mean"
             )
 
+    @np.errstate(under="ignore")
     def energy(self, x):
         """-log of the density (array)."""
         return -np.logaddexp.reduce(self._logs(np.asarray(x, dtype=float)))
 
+    @np.errstate(under="ignore")
     def gradient(self, x):
         """∇U(x) = Σ r_k (x - μ_k)/s_k² with responsibilities r_k, for a number, an array or a tensor."""
         exp, maximum = (torch.exp, torch.maximum) if isinstance(x, Tensor) else (np.exp, np.maximum)

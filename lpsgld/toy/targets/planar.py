@@ -39,6 +39,7 @@ class CorrelatedGaussian:
         """∇U at points [..., 2], an array or a tensor."""
         return (x - self.correlation * _swapped(x)) / (1 - self.correlation**2)
 
+    @np.errstate(under="ignore")
     def density(self, x):
         """The normalised density at points [..., 2] (array)."""
         square = 1 - self.correlation**2
@@ -74,6 +75,7 @@ class Banana:
         stack = torch.stack if isinstance(x, Tensor) else np.stack
         return stack([first - 2 * self.bend * first * pull, pull], -1)
 
+    @np.errstate(under="ignore")
     def density(self, x):
         """The normalised density at points [..., 2] (array)."""
         residual = (x[..., 1] - self.bend * (x[..., 0] ** 2 - 1)) / self.width
