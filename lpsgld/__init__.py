@@ -11,13 +11,19 @@ if TYPE_CHECKING:
     from lpsgld.formats import parse
     from lpsgld.rounding import Quantizer, quantize
     from lpsgld.samplers.optimizer import NonFiniteGradient
+    from lpsgld.samplers.sghmc import SGHMC
     from lpsgld.samplers.sgld import SGLD
     from lpsgld.variance import vc_quantize
 
-__all__ = ["SGLD", "NonFiniteGradient", "Quantizer", "parse", "quantize", "vc_quantize"]
+__all__ = ["SGHMC", "SGLD", "NonFiniteGradient", "Quantizer", "parse", "quantize", "vc_quantize"]
 __version__ = "0.1.0"
 
-_HOMES = {"SGLD": "samplers.sgld", "NonFiniteGradient": "samplers.optimizer", "parse": "formats"}
+_HOMES = {
+    "SGHMC": "samplers.sghmc",
+    "SGLD": "samplers.sgld",
+    "NonFiniteGradient": "samplers.optimizer",
+    "parse": "formats",
+}
 _HOMES |= {"Quantizer": "rounding", "quantize": "rounding", "vc_quantize": "variance"}
 
 

@@ -151,8 +151,8 @@ def _codes(t: Tensor, w: float | Tensor, generator: torch.Generator | None) -> T
 
 def _some_and_every(wide: bool | Tensor) -> tuple[bool, bool]:
     """any(wide) and all(wide), where they are known at once; elsewhere (True, False), which means both branches."""
-    if isinstance(wide, bool):
-        return wide, wide
+    if not isinstance(wide, Tensor):
+        return bool(wide), bool(wide)
     return (bool(wide.any()), bool(wide.all())) if eager_on_cpu(wide) else (True, False)
 
 

@@ -182,6 +182,15 @@ def test_a_variance_given_as_a_tensor_is_the_same_variance(fmt, ratio):
     assert abs((as_tensor - mu).var() / (as_number - mu).var() - 1) < 0.05
 
 
+@pytest.mark.parametrize("variance", [1e-3, 1.0])
+def test_a_number_of_numpy_is_a_number(variance):
+    mu = torch.linspace(-2, 2, 100)
+    drawn = [
+        vc_quantize(mu, v, "fixed(8,3)", torch.Generator().manual_seed(1)) for v in (variance, np.float64(variance))
+    ]
+    assert torch.equal(*drawn)
+
+
 def test_full_precision_adds_a_gaussian():
     drawn = vc_quantize(torch.full((100_000,), 3.0), 4.0, None, generator())
     assert stats.kstest(drawn.numpy(), "norm", args=(3, 2)).pvalue > FALSE_ALARM

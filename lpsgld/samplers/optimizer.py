@@ -6,11 +6,12 @@ when compiled, through a few stacks of them (`stacks.py`). What one step does is
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -36,8 +37,9 @@ class NonFiniteGradient(FloatingPointError):
         self.step, self.parameter = step, parameter
 
 
-class Setting(NamedTuple):
-    """What stays the same over the steps of a parameter group."""
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What stays the same over the steps of a parameter group. An optimizer may add to it."""
 
     temperature: float
     num_data: int
@@ -47,8 +49,28 @@ class Setting(NamedTuple):
     accumulator: Accumulator
 
     @classmethod
-    def of(cls, group: dict) -> Setting:
-        return cls(*(formats.parse(group[f]) if f in ("weight", "grad") else group[f] for f in cls._fields))
+    def names(cls) -> list[str]:
+        return [field.name for field in dataclasses.fields(cls)]
+
+    @classmethod
+    def of(cls, group: dict[str, Any]) -> Self:
+        return cls(*(formats.parse(group[name]) if name in ("weight", "grad") else group[name] for name in cls.names()))
+
+    @classmethod
+    def checked(cls, group: dict[str, Any], stepping: bool = False) -> dict[str, Any]:
+        """The settings of a group, formats as names. Raises ValueError or FormatError for what makes no sense.
+
+        stepping: a schedule may have taken the step size to 0, and a tensor on an accelerator is not waited for.
+        """
+        require_accumulator(group["accumulator"])
+        for what in ("lr", "num_data", "temperature", "weight_decay"):
+            value = group[what]
+            if not (stepping and isinstance(value, Tensor) and value.device.type != "cpu"):
+                text.number(what, value, positive=what == "num_data" or (what == "lr" and not stepping))
+        weight = formats.parse(group["weight"])
+        if weight is not None and group["accumulator"] == "vc":
+            weight.require_head_room()
+        return group | {"weight": formats.name(weight), "grad": formats.name(group["grad"])}
 
     @property
     def rounds_apart(self) -> bool:
@@ -64,7 +86,7 @@ class Setting(NamedTuple):
 
 
 class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
-    """A sampler as an optimizer; a subclass says in `moved` what one step does with θ.
+    """A sampler as an optimizer; a subclass says in `moved` what one step does with θ, and what it remembers.
 
     The parameters that ask for gradients hold what the network should compute with, Q_W(θ), from construction on.
     Where that is not θ itself (accumulator "full" with a weight format; parameters in bfloat16 or float16), θ is kept
@@ -73,13 +95,16 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
     writes both, as loading a state_dict does, resumes it.
     """
 
+    setting: ClassVar[type[Setting]] = Setting
+    memory: ClassVar[tuple[str, ...]] = ()  # names of the tensors beside θ, of its shape and 0 at first
+
     def __init__(
         self, params, defaults: dict[str, Any], generator: torch.Generator | None = None, compile: bool = False
     ):
         self._compiled = compile
         self.generator = generator
         self._forget()
-        super().__init__(params, _checked(defaults) | {"steps": 0})
+        super().__init__(params, self.setting.checked(defaults) | {"steps": 0})
 
     def _forget(self) -> None:
         """What is known of tensors, and what must not be shared with a copy."""
@@ -90,8 +115,8 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
 
     @staticmethod
     @abstractmethod
-    def moved(theta: Tensor, slope: Tensor, lr: float | Tensor, setting: Setting, generator) -> Tensor:
-        """θ after one step, where the mean loss has this slope: a new tensor."""
+    def moved(theta: Tensor, slope: Tensor, lr: float | Tensor, setting: Setting, generator, *memory: Tensor) -> Tensor:
+        """θ after one step, where the mean loss has this slope: a new tensor. Memory is updated in place."""
 
     @torch.no_grad()
     def add_param_group(self, param_group: dict) -> None:
@@ -103,9 +128,9 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
         for key in param_group:
             if key not in _LABELS:
                 text.one_of("setting of a parameter group", key, ["params", *self.defaults])
-        super().add_param_group(_checked(self.defaults | param_group))
+        super().add_param_group(self.setting.checked(self.defaults | param_group))
         group = self.param_groups[-1]
-        setting = Setting.of(group)
+        setting = self.setting.of(group)
         try:
             for name, p in zip(_names(group), group["params"], strict=True):
                 _require_fit(name, p, setting)
@@ -114,8 +139,11 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
             raise
         for p in group["params"]:
             if p.requires_grad:
+                rounded = quantize(p, setting.weight, generator=self.generator)
+                if setting.rounds_apart:
+                    self._follow(p, setting)  # θ starts where p was; elsewhere on the grid, where it stays
+                p.copy_(rounded)
                 self._follow(p, setting)
-                p.copy_(quantize(p, setting.weight, generator=self.generator))
                 self._leave(p)
 
     @torch.no_grad()
@@ -126,12 +154,12 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            _checked(group, stepping=True)
+            self.setting.checked(group, stepping=True)
         for group in self.param_groups:
             group["steps"] += 1
         self._watch_gradients(self.param_groups[0]["steps"])
         for index, group in enumerate(self.param_groups):
-            setting = Setting.of(group)
+            setting = self.setting.of(group)
             params = [p for p in group["params"] if p.grad is not None]
             for p in params:
                 self._follow(p, setting)
@@ -145,9 +173,10 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
 
     def _step_in_pieces(self, params: list[Tensor], lr: float | Tensor, setting: Setting) -> None:
         for p in params:
-            theta = self.state[p]["theta"] if setting.keeps_theta(p) else p
-            for part in pieces(p, p.grad, theta, axis=setting.whole_blocks_axis()):
-                _step_tensor(self.moved, *part, lr, setting, self.generator)
+            kept = self.state.get(p, {})
+            tensors = p, p.grad, kept.get("theta", p), *(kept[name] for name in self.memory)
+            for part in pieces(*tensors, axis=setting.whole_blocks_axis()):
+                _step_tensor(self.moved, part, lr, setting, self.generator)
 
     def _step_stacked(self, params: list[Tensor], lr: float | Tensor, setting: Setting, group: int) -> None:
         states = [self.state.get(p, {}) for p in params]
@@ -159,17 +188,20 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
         if self._stacked_step is None:
             every = partial(_step_stacks, self.moved)
             self._stacked_step = _fused(every, params[0].device) if self._compiled else every
-        self._stacked_step(current.tensors(), lr, setting, self.generator)
+        self._stacked_step(current.tensors(self.memory), lr, setting, self.generator)
 
     # ---- θ beside the parameter ------------------------------------------------------------------------------------
 
     def _follow(self, p: Tensor, setting: Setting) -> None:
-        """Keep θ beside p, or stop to. It starts at p, and starts again where p alone was written into since."""
+        """Keep memory and θ beside p, or stop to. θ starts at p, and again where p alone was written into since."""
+        for name in self.memory:
+            if not _alike(self.state[p].get(name), p):
+                self.state[p][name] = torch.zeros_like(p, dtype=_precision(p))
         if not setting.keeps_theta(p):
             self.state.get(p, {}).pop("theta", None)
             return
         state = self.state[p]
-        if "theta" not in state or not _alike(state["theta"], p):
+        if not _alike(state.get("theta"), p):
             state["theta"] = working(p).detach().clone()
         elif p in self._left:
             left, theta_left = self._left[p]
@@ -186,7 +218,7 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 if "theta" in self.state.get(p, {}):
-                    self._follow(p, Setting.of(group))
+                    self._follow(p, self.setting.of(group))
                     self._leave(p)
         return super().state_dict()
 
@@ -194,17 +226,18 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Raises ValueError for the state of another optimizer, before anything changes."""
         for group in state_dict["param_groups"]:
-            if lacking := [key for key in ("lr", "steps", *Setting._fields) if key not in group]:
+            if lacking := [key for key in ("lr", "steps", *self.setting.names()) if key not in group]:
                 raise ValueError(f"this is no state of {type(self).__name__}: a group lacks {', '.join(lacking)}")
-            _checked(group, stepping=True)
+            self.setting.checked(group, stepping=True)
         super().load_state_dict(state_dict)
         saved, own = (
             sum((g["params"] for g in groups), []) for groups in (state_dict["param_groups"], self.param_groups)
         )
         for index, p in zip(saved, own, strict=True):
-            theta = state_dict["state"].get(index, {}).get("theta")
-            if theta is not None:  # not in the parameter's own precision, as torch has it
-                self.state[p]["theta"] = theta.to(p.device, _precision(p), copy=True)
+            for name in ("theta", *self.memory):
+                if (kept := state_dict["state"].get(index, {}).get(name)) is not None:
+                    # not in the parameter's own precision, as torch has it
+                    self.state[p][name] = kept.to(p.device, _precision(p), copy=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_generator": self.generator, "_compiled": self._compiled}
@@ -243,9 +276,10 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
         return [name if isinstance(name, str) else f"parameter {i}" for i, name in enumerate(names)]
 
 
-def _step_tensor(moved_by, p: Tensor, slope: Tensor, theta: Tensor, lr, setting: Setting, generator) -> None:
+def _step_tensor(moved_by, tensors: tuple[Tensor, ...], lr, setting: Setting, generator) -> None:
     """One step of θ and of p = Q_W(θ), both in place; they are one tensor where θ is not kept apart."""
-    moved = moved_by(theta, slope, lr, setting, generator)
+    p, slope, theta, *memory = tensors
+    moved = moved_by(theta, slope, lr, setting, generator, *memory)
     if setting.keeps_theta(p):
         theta.copy_(moved)
     if setting.rounds_apart:
@@ -253,10 +287,10 @@ def _step_tensor(moved_by, p: Tensor, slope: Tensor, theta: Tensor, lr, setting:
     p.copy_(moved)
 
 
-def _step_stacks(moved_by, tensors: list[tuple[Tensor, Tensor, Tensor]], lr, setting: Setting, generator) -> None:
-    """`_step_tensor` for each (p, slope, theta): what is compiled as one program."""
-    for p, slope, theta in tensors:
-        _step_tensor(moved_by, p, slope, theta, lr, setting, generator)
+def _step_stacks(moved_by, stacks: list[tuple[Tensor, ...]], lr, setting: Setting, generator) -> None:
+    """`_step_tensor` for each (p, slope, theta, *memory): what is compiled as one program."""
+    for tensors in stacks:
+        _step_tensor(moved_by, tensors, lr, setting, generator)
 
 
 def _fused(function: Callable[..., None], device: torch.device) -> Callable[..., None]:
@@ -270,22 +304,6 @@ def _largest(tensors: list[Tensor]) -> Tensor:
     if tensors[0].device.type == "cpu":  # there _foreach_norm takes 15 times as long
         return torch.stack([torch.stack(x.aminmax()).abs().amax() for x in tensors])
     return torch.stack(torch._foreach_norm(tensors, torch.inf))
-
-
-def _checked(settings: dict[str, Any], stepping: bool = False) -> dict[str, Any]:
-    """The settings of a group, formats as names. Raises ValueError or FormatError for what makes no sense.
-
-    stepping: a schedule may have taken the step size to 0, and a tensor on an accelerator is not waited for.
-    """
-    require_accumulator(settings["accumulator"])
-    for what in ("lr", "num_data", "temperature", "weight_decay"):
-        value = settings[what]
-        if not (stepping and isinstance(value, Tensor) and value.device.type != "cpu"):
-            text.number(what, value, positive=what == "num_data" or (what == "lr" and not stepping))
-    weight = formats.parse(settings["weight"])
-    if weight is not None and settings["accumulator"] == "vc":
-        weight.require_head_room()
-    return settings | {"weight": formats.name(weight), "grad": formats.name(settings["grad"])}
 
 
 def _require_fit(name: str, p: Tensor, setting: Setting) -> None:
@@ -315,9 +333,9 @@ def _precision(p: Tensor) -> torch.dtype:
     return torch.promote_types(p.dtype, torch.float32)
 
 
-def _alike(theta: Tensor, p: Tensor) -> bool:
-    """Whether this may be θ of p, which may have been moved, converted or replaced."""
-    return (theta.shape, theta.device, theta.dtype) == (p.shape, p.device, _precision(p))
+def _alike(theta: Tensor | None, p: Tensor) -> bool:
+    """Whether this is there and may be θ of p, which may have been moved, converted or replaced."""
+    return theta is not None and (theta.shape, theta.device, theta.dtype) == (p.shape, p.device, _precision(p))
 
 
 def _marks(x: Tensor) -> tuple:

@@ -41,10 +41,17 @@ def proposal(
     step size α). weight_decay: λ. grad: the format of Q_G. In float32, or float64 if θ is: in narrower numbers, steps
     smaller than their gap would be lost.
     """
-    theta, slope = working(theta), quantize(working(slope), grad, generator=generator)
-    if isinstance(weight_decay, Tensor) or weight_decay:
-        slope = slope + weight_decay * theta
-    return Proposal(theta - lr * slope, 2 * lr * temperature / num_data)
+    theta = working(theta)
+    mean = theta - lr * decayed(theta, slope, weight_decay, grad, generator)
+    return Proposal(mean, 2 * lr * temperature / num_data)
+
+
+def decayed(
+    theta: Tensor, slope: Tensor, weight_decay: float, grad: AnyFormat, generator: torch.Generator | None
+) -> Tensor:
+    """Q_G(g) + λθ, in the precision of `proposal`."""
+    slope = quantize(working(slope), grad, generator=generator)
+    return slope + weight_decay * theta if isinstance(weight_decay, Tensor) or weight_decay else slope
 
 
 def step(
@@ -123,4 +130,15 @@ class SGLD(LowPrecisionOptimizer):
 
     @staticmethod
     def moved(theta: Tensor, slope: Tensor, lr: float | Tensor, setting: Setting, generator) -> Tensor:
-        return step(theta, slope, lr, generator=generator, **setting._asdict())
+        return step(
+            theta,
+            slope,
+            lr,
+            setting.weight,
+            setting.accumulator,
+            temperature=setting.temperature,
+            num_data=setting.num_data,
+            weight_decay=setting.weight_decay,
+            grad=setting.grad,
+            generator=generator,
+        )

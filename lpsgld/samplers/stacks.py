@@ -16,14 +16,14 @@ from torch import Tensor
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
-State = dict[str, Any]  # the optimizer's, of one parameter: "theta" is its θ in full precision, if it has one
+State = dict[str, Any]  # the optimizer's, of one parameter: tensors of its shape, such as θ in full precision
 
 
 class Stacks:
     """All parameters that take a step together, in as few matrices as possible. They become views of these.
 
-    states: of each parameter; "theta" becomes a view, too. axis: where a parameter may be cut without cutting a block,
-    as `formats.whole_blocks_axis` says it: None, anywhere; 0, between rows; anything else leaves it as it is.
+    states: of each parameter; their tensors become views, too. axis: where a parameter may be cut without cutting a
+    block, as `formats.whole_blocks_axis` says it: None, anywhere; 0, between rows; anything else leaves it as it is.
     """
 
     def __init__(self, params: Sequence[Tensor], states: Sequence[State], axis: int | None):
@@ -31,13 +31,21 @@ class Stacks:
         for index, (p, state) in enumerate(zip(params, states, strict=True)):
             length = _row_length(p, axis)
             alone = index if length is None else None
-            groups.setdefault((length, alone, p.dtype, p.device, "theta" in state), []).append(index)
+            groups.setdefault((length, alone, p.dtype, p.device, *state), []).append(index)
         self._stacks = [_Stack([params[i] for i in g], [states[i] for i in g], key[0]) for key, g in groups.items()]
         self._addresses = _addresses(params, states)
 
-    def tensors(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """(p, gradient, θ) of each stack; θ is p itself where nothing else is kept."""
-        return [(stack.p, stack.joined([p.grad for p in stack.params]), stack.theta) for stack in self._stacks]
+    def tensors(self, memory: Sequence[str] = ()) -> list[tuple[Tensor, ...]]:
+        """(p, gradient, θ, *memory) of each stack; θ is p itself where nothing else is kept."""
+        return [
+            (
+                stack.p,
+                stack.joined([p.grad for p in stack.params]),
+                stack.kept.get("theta", stack.p),
+                *(stack.kept[name] for name in memory),
+            )
+            for stack in self._stacks
+        ]
 
     def are_of(self, params: Sequence[Tensor], states: Sequence[State]) -> bool:
         """Whether these are the parameters and states, and still lie where the stacks have put them."""
@@ -45,17 +53,17 @@ class Stacks:
 
 
 class _Stack:
-    """Parameters of rows of one length as a matrix p, their θ as a matrix theta; one as it is if there is no length."""
+    """Parameters of rows of one length as a matrix p, what is kept beside them as others; one alone as it is."""
 
     def __init__(self, params: list[Tensor], states: list[State], length: int | None):
         self.params, self._length = params, length
-        self.p = self.theta = self.joined(params)
+        self.p = self.joined(params)
         for p, view in zip(params, self._views(self.p), strict=True):
             p.data = view
-        if "theta" in states[0]:
-            self.theta = self.joined([state["theta"] for state in states])
-            for state, view in zip(states, self._views(self.theta), strict=True):
-                state["theta"] = view
+        self.kept = {name: self.joined([state[name] for state in states]) for name in states[0]}
+        for name, matrix in self.kept.items():
+            for state, view in zip(states, self._views(matrix), strict=True):
+                state[name] = view
 
     def joined(self, tensors: list[Tensor]) -> Tensor:
         """One tensor a parameter, of its shape, in the matrix's order."""
@@ -71,8 +79,8 @@ class _Stack:
 
 
 def _addresses(params: Sequence[Tensor], states: Sequence[State]) -> list[int]:
-    thetas = [state["theta"] for state in states if "theta" in state]
-    return [id(p) for p in params] + [tensor.data_ptr() for tensor in (*params, *thetas)]
+    kept = [tensor for state in states for tensor in state.values()]
+    return [id(p) for p in params] + [tensor.data_ptr() for tensor in (*params, *kept)]
 
 
 def _row_length(p: Tensor, axis: int | None) -> int | None:

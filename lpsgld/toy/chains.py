@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from numbers import Integral
 
 import numpy as np
@@ -34,11 +35,22 @@ def step(
     θ: any shape for a target on the line, [..., 2] in the plane. settings: temperature and grad of `sgld.step`.
     Q_W before the gradient is the full-precision accumulator's (SGLDLP-F); the other two are on the grid already.
     """
+    seen = slope(theta, target, weight, accumulator, gradient_noise, generator)
+    return sgld.step(theta, seen, alpha, weight, accumulator, generator=generator, **settings)
+
+
+def slope(
+    theta: Tensor,
+    target: Target | PlanarTarget,
+    weight: AnyFormat,
+    accumulator: Accumulator,
+    gradient_noise: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """∇U(Q_W(θ)) + noise: the stochastic gradient that a sampler sees at θ."""
     seen = quantize(theta, weight, generator=generator) if accumulator == "full" else theta
-    slope = target.gradient(seen)
-    if gradient_noise:
-        slope = slope + gradient_noise * torch.empty_like(slope).normal_(generator=generator)
-    return sgld.step(theta, slope, alpha, weight, accumulator, generator=generator, **settings)
+    exact = target.gradient(seen)
+    return exact + gradient_noise * torch.empty_like(exact).normal_(generator=generator) if gradient_noise else exact
 
 
 def run(
@@ -60,19 +72,31 @@ def run(
     Computed and kept in float32, or float64 if the start is. Raises ValueError for counts below 1 and for a step size,
     noise or temperature that makes no sense, TypeError for a start that is no tensor of floating-point numbers.
     """
-    if not (isinstance(steps, Integral) and isinstance(keep_every, Integral) and min(steps, keep_every) >= 1):
-        raise ValueError(f"run(steps={steps!r}, keep_every={keep_every!r}): both must be whole numbers from 1 up")
-    require_floating("run", start)
     text.number("alpha", alpha, positive=True)
     for what in ("gradient_noise", "temperature"):
         text.number(what, settings.get(what, 0.0))
-    start = working(start)
-    theta = start if accumulator == "full" else quantize(start, weight, generator=generator)
-    kept = start.new_empty((steps // keep_every, *start.shape))
+
+    def advance(state: tuple[Tensor]) -> tuple[Tensor]:
+        return (step(*state, target, alpha, weight, accumulator, generator=generator, **settings),)
+
+    return states((started(start, weight, accumulator, generator),), advance, steps, keep_every)
+
+
+def started(start: Tensor, weight: AnyFormat, accumulator: Accumulator, generator: torch.Generator | None) -> Tensor:
+    """The first states, on the grid of an accumulator that has one."""
+    require_floating("run", start)
+    return working(start) if accumulator == "full" else quantize(working(start), weight, generator=generator)
+
+
+def states(state: Sequence[Tensor], advance: Callable, steps: int, keep_every: int) -> Tensor:
+    """What the first tensor of the state is after every `keep_every`-th of `steps` steps."""
+    if not (isinstance(steps, Integral) and isinstance(keep_every, Integral) and min(steps, keep_every) >= 1):
+        raise ValueError(f"run(steps={steps!r}, keep_every={keep_every!r}): both must be whole numbers from 1 up")
+    kept = state[0].new_empty((steps // keep_every, *state[0].shape))
     for i in range(1, steps + 1):
-        theta = step(theta, target, alpha, weight, accumulator, generator=generator, **settings)
+        state = advance(state)
         if i % keep_every == 0:
-            kept[i // keep_every - 1] = theta
+            kept[i // keep_every - 1] = state[0]
     return kept
 
 

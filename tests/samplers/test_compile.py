@@ -9,7 +9,7 @@ import torch
 from qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
 from scipy import stats
 
-from lpsgld import SGLD, Quantizer, formats, quantize, vc_quantize
+from lpsgld import SGHMC, SGLD, Quantizer, formats, quantize, vc_quantize
 from lpsgld.samplers.accumulators import accumulate
 from tests.checks import FALSE_ALARM, assert_mean
 
@@ -150,21 +150,24 @@ def test_a_generator_of_ones_own_gives_the_bits_of_the_eager_network():
     assert layer.generator is not twin.generator
 
 
+@pytest.mark.parametrize("sampler", [SGLD, SGHMC])
 @pytest.mark.parametrize("accumulator", ["full", "naive", "vc"])
-def test_a_compiled_step_with_a_generator_is_reproducible_and_leaves_the_default_one_alone(accumulator):
+def test_a_compiled_step_is_reproducible_leaves_the_default_generator_alone_and_compiles_once(accumulator, sampler):
     finals = []
     for _ in range(2):
         torch.manual_seed(1)
         net = torch.nn.Linear(20, 10)
         draws = torch.Generator().manual_seed(2)
-        optimizer = SGLD(
+        optimizer = sampler(
             net.parameters(), 0.1, num_data=5, weight=BLOCK, accumulator=accumulator, generator=draws, compile=True
         )
         before = torch.get_rng_state()
         for p in net.parameters():
             p.grad = torch.ones_like(p)
         optimizer.step()
-        optimizer.step()
+        optimizer.param_groups[0]["lr"] = 0.05
+        with torch.compiler.set_stance("fail_on_recompile"):
+            optimizer.step()
         assert torch.equal(torch.get_rng_state(), before)
         assert torch.equal(quantize(net.weight.detach(), BLOCK, "nearest"), net.weight)
         finals.append(net.weight.detach().clone())

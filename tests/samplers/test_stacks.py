@@ -1,12 +1,13 @@
 """Parameters in stacks: the same step as one by one, and still parameters."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from lpsgld import SGLD, formats, quantize
+from lpsgld import SGHMC, SGLD, formats, quantize
 from lpsgld.bnn.network import models
 from lpsgld.samplers import optimizer
 from lpsgld.samplers.stacks import Stacks
@@ -19,7 +20,8 @@ BLOCK = formats.parse("block(8,0)")
 def stacked(monkeypatch):
     """An optimizer that steps in stacks on the CPU, without the compiler."""
     monkeypatch.setattr(optimizer, "_fused", lambda step, device: step)
-    return lambda params, **options: SGLD(params, **(dict(lr=0.5, num_data=100, compile=True) | options))
+    made = dict(lr=0.5, num_data=100, compile=True)
+    return lambda params, sampler=SGLD, **options: sampler(params, **made | options)
 
 
 def network() -> nn.Module:
@@ -40,12 +42,13 @@ def test_resnet_18_takes_a_step_in_ten_stacks():
     assert len(Stacks(params, [{}] * 62, -1).tensors()) == 62
 
 
+@pytest.mark.parametrize("sampler", [SGLD, SGHMC])
 @pytest.mark.parametrize("weight", [None, "float(8,23)"], ids=["θ alone", "θ and Q(θ)"])
-def test_without_randomness_the_step_is_the_same_bit_for_bit(stacked, weight):
+def test_without_randomness_the_step_is_the_same_bit_for_bit(stacked, weight, sampler):
     """float(8,23) holds what a network needs of float32, so that rounding changes nothing. One parameter has no
     gradient, one has a gradient in another layout."""
     nets, fmt = (network(), network()), weight and formats.parse(weight)
-    for net, make in zip(nets, (SGLD, stacked), strict=True):
+    for net, make in zip(nets, (sampler, partial(stacked, sampler=sampler)), strict=True):
         net.conv1.weight.grad = None
         net.blocks[0].conv1.weight.grad = net.blocks[0].conv1.weight.grad.contiguous()
         optimizer = make(net.parameters(), lr=0.5, num_data=100, temperature=0.0, weight_decay=0.01, weight=fmt)
@@ -56,15 +59,17 @@ def test_without_randomness_the_step_is_the_same_bit_for_bit(stacked, weight):
         assert torch.equal(one, other) and one.stride() == other.stride()
 
 
+@pytest.mark.parametrize("sampler", [SGLD, SGHMC])
 @pytest.mark.parametrize("accumulator", ["full", "naive", "vc"])
 @pytest.mark.parametrize("name", ["block(8,0)", "block(8,-1)", "fixed(8,8)"])
-def test_blocks_are_cut_as_for_each_parameter_alone(stacked, name, accumulator):
+def test_blocks_are_cut_as_for_each_parameter_alone(stacked, name, accumulator, sampler):
     """Rows of very different size in one stack: each stays on the grid that its own block gives it."""
+    torch.manual_seed(0)
     fmt = formats.parse(name)
     params = [nn.Parameter(scale * torch.rand(3, 40)) for scale in (1.0, 1e-3)] + [nn.Parameter(torch.rand(5))]
-    optimizer = stacked(params, temperature=1e-4, weight=fmt, grad=fmt, accumulator=accumulator)
+    optimizer = stacked(params, sampler, temperature=1e-4, weight=fmt, grad=fmt, accumulator=accumulator)
     for p in params:
-        p.grad = 1e-2 * torch.rand_like(p)
+        p.grad = 0.5 * p.detach()
     before = [p.detach().clone() for p in params]
     optimizer.step()
     for p, old in zip(params, before, strict=True):

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from lpsgld import SGLD, formats, quantize
+from lpsgld import SGHMC, SGLD, formats, quantize
 from lpsgld.formats import FormatError
 from lpsgld.samplers.sgld import step
 from tests.checks import assert_mean
 
 NARROW = [torch.bfloat16, torch.float16]
+SAMPLERS = pytest.mark.parametrize("sampler", [SGLD, SGHMC])
 
 
 def generator(seed=0):
@@ -41,13 +42,14 @@ def test_steps_smaller_than_the_gap_of_the_parameter_add_up(dtype, weight):
         assert optimizer.state[p]["theta"].dtype == torch.float32
 
 
+@SAMPLERS
 @pytest.mark.parametrize("dtype", NARROW)
 @pytest.mark.parametrize("accumulator", ["full", "naive", "vc"])
-def test_a_narrow_chain_is_that_of_float32_bit_for_bit(dtype, accumulator):
+def test_a_narrow_chain_is_that_of_float32_bit_for_bit(dtype, accumulator, sampler):
     chains = []
     for kind in (dtype, torch.float32):
         p, draws = nn.Parameter(torch.linspace(-2, 2, 300).to(dtype).to(kind)), generator(1)
-        optimizer = SGLD([p], 0.3, num_data=10, weight="fixed(8,3)", accumulator=accumulator, generator=draws)
+        optimizer = sampler([p], 0.3, num_data=10, weight="fixed(8,3)", accumulator=accumulator, generator=draws)
         for _ in range(20):
             p.grad = p.detach().clone()
             optimizer.step()
@@ -139,12 +141,13 @@ def test_weights_that_were_converted_or_replaced_take_their_theta_with_them(chan
     assert torch.equal(moved(net.weight, optimizer, 1.0), before - 0.5)
 
 
+@SAMPLERS
 @pytest.mark.parametrize("weights_first", [True, False])
-def test_who_loads_weights_and_state_resumes_the_chain_in_either_order(weights_first):
+def test_who_loads_weights_and_state_resumes_the_chain_in_either_order(weights_first, sampler):
     def begin():
         net = nn.Linear(20, 5, bias=False)
         nn.init.constant_(net.weight, 0.3)
-        return net, SGLD(net.parameters(), 0.01, num_data=9, weight="fixed(8,3)", generator=generator(4))
+        return net, sampler(net.parameters(), 0.01, num_data=9, weight="fixed(8,3)", generator=generator(4))
 
     net, optimizer = begin()
     moved(net.weight, optimizer, 1.0, steps=3)
@@ -185,10 +188,10 @@ def test_an_accumulator_that_changes_on_the_way_takes_the_weights_as_they_are():
 # ---- copies and states -----------------------------------------------------------------------------------------------
 
 
-def trained(dtype=torch.float32, **settings):
+def trained(dtype=torch.float32, sampler=SGLD):
     torch.manual_seed(0)
     net = nn.Linear(20, 10).to(dtype)
-    optimizer = SGLD(net.named_parameters(), 0.05, num_data=50, weight="fixed(8,3)", generator=generator(3), **settings)
+    optimizer = sampler(net.named_parameters(), 0.05, num_data=50, weight="fixed(8,3)", generator=generator(3))
     return net, advanced(net, optimizer)
 
 
@@ -200,9 +203,10 @@ def advanced(net, optimizer, steps=3):
     return optimizer
 
 
+@SAMPLERS
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))])
-def test_a_copy_goes_on_as_the_original_and_apart_from_it(copied):
-    net, optimizer = trained()
+def test_a_copy_goes_on_as_the_original_and_apart_from_it(copied, sampler):
+    net, optimizer = trained(sampler=sampler)
     twin, other = copied((net, optimizer))
     left = other.state_dict()["state"][0]["theta"].clone()
     advanced(net, optimizer)
@@ -212,21 +216,25 @@ def test_a_copy_goes_on_as_the_original_and_apart_from_it(copied):
     other.add_param_group({"params": [("new", nn.Parameter(torch.ones(2)))]})
 
 
+@SAMPLERS
 @pytest.mark.parametrize("dtype", NARROW)
-def test_a_state_keeps_theta_in_float32(dtype):
-    net, optimizer = trained(dtype)
-    other_net, other = trained(dtype)
+def test_a_state_keeps_theta_and_memory_in_float32(dtype, sampler):
+    net, optimizer = trained(dtype, sampler)
+    other_net, other = trained(dtype, sampler)
     saved = optimizer.state_dict()
     other.load_state_dict(saved)
-    theta = other.state[other_net.weight]["theta"]
-    assert theta.dtype == torch.float32 and torch.equal(theta, saved["state"][0]["theta"])
-    assert theta.data_ptr() != saved["state"][0]["theta"].data_ptr()
+    for name in ("theta", *sampler.memory):
+        kept = other.state[other_net.weight][name]
+        assert kept.dtype == torch.float32 and torch.equal(kept, saved["state"][0][name])
+        assert kept.data_ptr() != saved["state"][0][name].data_ptr()
 
 
 def test_the_state_of_another_optimizer_is_refused():
     net, optimizer = trained()
     with pytest.raises(ValueError, match="no state of SGLD: a group lacks steps, temperature, num_data"):
         optimizer.load_state_dict(torch.optim.SGD(net.parameters(), 0.1).state_dict())
+    with pytest.raises(ValueError, match="no state of SGHMC: a group lacks momentum"):
+        trained(sampler=SGHMC)[1].load_state_dict(optimizer.state_dict())
     saved = copy.deepcopy(optimizer.state_dict())
     saved["param_groups"][0]["temperature"] = -1.0
     with pytest.raises(ValueError, match="temperature is -1.0"):

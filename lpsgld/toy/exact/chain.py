@@ -48,7 +48,7 @@ def stationary(
     Raises FormatError for formats other than fixed point; ValueError for a step size, noise or temperature that makes
     no sense, and for SGD without noise where its law has no density or depends on the start.
     """
-    fmt, grad = _checked(fmt, accumulator, grad)
+    fmt, grad = checked(fmt, accumulator, grad)
     alpha, gradient_noise, temperature = _numbers(alpha, gradient_noise, temperature)
     if accumulator == "full":
         points, _, law = refined.chain(target, alpha, fmt, gradient_noise, grad, temperature)
@@ -70,7 +70,7 @@ def transition(
 
     For "full", the matrix is sparse. Arguments and errors as for `stationary`.
     """
-    fmt, grad = _checked(fmt, accumulator, grad)
+    fmt, grad = checked(fmt, accumulator, grad)
     alpha, gradient_noise, temperature = _numbers(alpha, gradient_noise, temperature)
     if accumulator == "full":
         points, rows, _ = refined.chain(target, alpha, fmt, gradient_noise, grad, temperature)
@@ -115,7 +115,7 @@ def _numbers(alpha, noise, temperature) -> tuple[float, float, float]:
     return text.number("alpha", alpha, positive=True), noise, temperature
 
 
-def _checked(fmt, accumulator, grad) -> tuple[Format | None, Format | None]:
+def checked(fmt, accumulator, grad) -> tuple[Format | None, Format | None]:
     """The two formats as objects, if exact laws can be computed in them."""
     require_accumulator(accumulator)
     fmt, grad = formats.parse(fmt), formats.parse(grad)

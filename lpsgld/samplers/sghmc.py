@@ -1,0 +1,172 @@
+"""Stochastic gradient Hamiltonian Monte Carlo with low-precision weights: SGLD with momentum.
+
+A ball rolls through the energy landscape and is kicked. What it remembers is its last displacement, w. `step` is one
+step of it, the same function for a Gaussian in one dimension and for a ResNet; `SGHMC` is the `torch.optim.Optimizer`
+that applies it to the parameters of a network.
+
+**One rounding.** Weights on a grid differ by whole numbers of gaps, so the displacement between two of them is on the
+grid as well, and where it is drawn there, adding it rounds nothing. Drawing θ' around θ + E[w'] and keeping w' = θ' - θ
+is the same draw, and holds in every format: where a block's exponent grows because its largest weight does, θ' is on
+the new grid, and w' is still the difference of two numbers of the format. At the ends of the range the ball stops: w'
+is how far it came. (Chen, Fox and Guestrin 2014, equation 15, with the friction in the momentum; low-precision variants
+that keep position and velocity in formats of their own round both: Zhang and others, arXiv 2310.16320.)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lpsgld import formats, text
+from lpsgld.formats import AnyFormat
+from lpsgld.rounding import working
+from lpsgld.samplers.accumulators import Accumulator, accumulate
+from lpsgld.samplers.optimizer import LowPrecisionOptimizer, Setting
+from lpsgld.samplers.sgld import decayed
+
+
+class State(NamedTuple):
+    """Where the ball is, θ, and the displacement w of its last step."""
+
+    theta: Tensor
+    displacement: Tensor
+
+
+def step(
+    theta: Tensor,
+    displacement: Tensor,
+    slope: Tensor,
+    lr: float | Tensor,
+    weight: AnyFormat,
+    accumulator: Accumulator,
+    *,
+    momentum: float = 0.9,
+    temperature: float = 1.0,
+    num_data: int = 1,
+    weight_decay: float = 0.0,
+    grad: AnyFormat = None,
+    generator: torch.Generator | None = None,
+) -> State:
+    """One step, two new tensors of θ's shape:
+
+        w' = momentum·w - lr·(Q_G(g) + λθ) + noise of variance 2(1 - momentum)·lr·T/N        θ' = θ + w'
+
+    "full" keeps both in full precision. "naive" rounds θ' stochastically, "vc" draws it with that mean and variance on
+    the grid; both keep w' = θ' - θ. slope, λ, N, Q_G: as for `sgld.proposal`. With momentum 0 this is a step of SGLD.
+    """
+    theta = working(theta)
+    mean = momentum * displacement - lr * decayed(theta, slope, weight_decay, grad, generator)
+    variance = 2 * (1 - momentum) * lr * temperature / num_data
+    if accumulator == "full":
+        moved = accumulate(mean, variance, None, accumulator, generator)
+        return State(theta + moved, moved)
+    end = accumulate(theta + mean, variance, weight, accumulator, generator)
+    return State(end, end - theta)
+
+
+def require_reach(weight: AnyFormat, std: float) -> None:
+    """Raises ValueError if displacements of this standard deviation are too long for the range of a weight format."""
+    grid = None if (fmt := formats.parse(weight)) is None else fmt.uniform
+    if grid is not None and 7 * std > (grid.high - grid.low) * grid.gap:
+        raise ValueError(
+            f"displacements have a standard deviation of {std:.3g}, and seven of these are more than the whole range "
+            f"of {fmt.name}, {(grid.high - grid.low) * grid.gap:g}: take smaller steps, or a format of a wider range"
+        )
+
+
+@dataclass(frozen=True)
+class MomentumSetting(Setting):
+    """Also the share of its displacement that a step takes over from the last one."""
+
+    momentum: float = 0.0
+
+    @classmethod
+    def checked(cls, group: dict[str, Any], stepping: bool = False) -> dict[str, Any]:
+        checked = super().checked(group, stepping)
+        if text.number("momentum", group["momentum"]) >= 1:
+            raise ValueError(
+                f"momentum is {group['momentum']!r}, but must be below 1: without friction there is no noise"
+            )
+        if not stepping:
+            require_reach(group["weight"], math.sqrt(group["lr"] * group["temperature"] / group["num_data"]))
+        return checked
+
+
+class SGHMC(LowPrecisionOptimizer):
+    """Low-precision SGHMC on the mean loss of `num_data` observations: torch's SGD with momentum, plus the noise that
+    makes it a sampler, with one rounding a step (the module's docstring tells why one is enough):
+
+        w ← momentum·w - lr·(Q_G(g) + weight_decay·θ) + √(2·(1 - momentum)·lr·temperature/num_data)·ξ
+        θ ← θ + w
+
+    lr is that of torch's SGD, not scaled by the friction: a step of the same speed takes about 1/(1 - momentum) times
+    that of SGLD. In the terms of underdamped Langevin dynamics, friction γ, inverse mass u and step η are
+    momentum = 1 - γη and lr/num_data = uη². The chain samples the posterior at `temperature` as η becomes small, and
+    temperature 0 is low-precision SGD with momentum. The variance of the noise must reach Δ²/4 for "vc" to correct
+    all of its rounding.
+
+    w is kept beside each parameter as `state[p]["displacement"]`, the difference of two numbers of the weight format:
+    there is one format for both, and hardware would keep the earlier of these numbers. Groups, formats, generator,
+    compile, several processes and errors are as in `SGLD`. momentum: at least 0 and below 1. Also raises ValueError
+    where displacements, whose standard deviation is √(lr·temperature/num_data), do not fit into a fixed-point range.
+    """
+
+    setting = MomentumSetting
+    memory = ("displacement",)
+
+    def __init__(
+        self,
+        params,
+        lr: float | Tensor,
+        *,
+        momentum: float = 0.9,
+        num_data: int,
+        temperature: float = 1.0,
+        weight_decay: float = 0.0,
+        weight: AnyFormat = None,
+        grad: AnyFormat = None,
+        accumulator: Accumulator = "full",
+        generator: torch.Generator | None = None,
+        compile: bool = False,
+    ):
+        defaults = dict(
+            lr=lr,
+            momentum=momentum,
+            num_data=num_data,
+            temperature=temperature,
+            weight_decay=weight_decay,
+            weight=weight,
+            grad=grad,
+            accumulator=accumulator,
+        )
+        super().__init__(params, defaults, generator, compile)
+
+    @staticmethod
+    def moved(
+        theta: Tensor,
+        slope: Tensor,
+        lr: float | Tensor,
+        setting: MomentumSetting,
+        generator: torch.Generator | None,
+        displacement: Tensor,
+    ) -> Tensor:
+        end, moved = step(
+            theta,
+            displacement,
+            slope,
+            lr,
+            setting.weight,
+            setting.accumulator,
+            momentum=setting.momentum,
+            temperature=setting.temperature,
+            num_data=setting.num_data,
+            weight_decay=setting.weight_decay,
+            grad=setting.grad,
+            generator=generator,
+        )
+        displacement.copy_(moved)
+        return end
