@@ -169,6 +169,8 @@ def _codes(name: str, x: Tensor, fmt: Format | None) -> tuple[Tensor, tuple[Tens
 def load_sample(path: str | Path) -> Sample:
     """The posterior sample in a file of `save_sample`. Raises StorageError for a missing, foreign or damaged file."""
     tensors, meta = load_tensors(path, "sample")
+    if lacking := [field for field in ("weight", "shapes", "recipe") if field not in meta]:
+        raise StorageError(f"{path} is a sample of another lpsgld: it lacks {', '.join(lacking)}. Draw it again")
     weight, shapes, types = _of_all(formats.parse, meta["weight"]), meta["shapes"], meta.get("types", {})
     state = {}
     for key, tensor in tensors.items():

@@ -293,6 +293,7 @@ def test_changed_metadata_is_noticed(sample, old, new):
 
 
 def test_foreign_files_are_refused(tmp_path):
+    storage.save_tensors(tmp_path / "lacking", "sample", {"w": torch.zeros(2)}, {"weight": None})
     (tmp_path / "text").write_text("hello, I am no tensor at all")
     safetensors.torch.save_file({"w": torch.zeros(2)}, tmp_path / "foreign")
     torch.save({"w": torch.zeros(2)}, tmp_path / "pickle")
@@ -303,6 +304,7 @@ def test_foreign_files_are_refused(tmp_path):
         ("foreign", "not one written by lpsgld"),
         ("other", "holds a checkpoint"),
         ("missing", "no such file"),
+        ("lacking", "lacks shapes, recipe. Draw it again"),
     ]:
         with pytest.raises(StorageError, match=message):
             storage.load_sample(tmp_path / name)

@@ -22,7 +22,7 @@ from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.data.datasets import FOLDER
 from lpsgld.bnn.judging.ensemble import Evaluation
 from lpsgld.bnn.training import runs
-from lpsgld.bnn.training.recipes import Recipe, RecipeError
+from lpsgld.bnn.training.recipes import Recipe
 from lpsgld.bnn.training.runs import Run
 from lpsgld.files import user_path, write_atomically
 from lpsgld.metrics import Reliability
@@ -159,8 +159,9 @@ def read(path: str | Path) -> Record:
             kind = next((kind for kind in (str, list, dict) if field.type.startswith(kind.__name__)), None)
             if kind and not isinstance(getattr(record, field.name), kind) and field.name != "commit":
                 raise TypeError(f"{field.name} is no {kind.__name__}")
+        runs.require_described(record.dataset)
         return record
-    except (RecipeError, TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise StorageError(f"{path} is a result of another lpsgld: {error}. Evaluate again") from None
 
 

@@ -80,7 +80,7 @@ class Run:
         try:
             about = parse_json(file.read_bytes())
             _require_fields(about, {"chain": "int"}, "recipe", "dataset", "provenance")
-            _require_fields(about["dataset"], _DESCRIBED)
+            require_described(about["dataset"])
             if about["chain"] < 0 or len(about["dataset"]["image_shape"]) != 3:
                 raise ValueError("a chain is numbered from 0, and an image has a shape of three numbers")
             run = cls(
@@ -284,6 +284,11 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "std": list(dataset.std),
         "fingerprint": dataset.fingerprint,
     }
+
+
+def require_described(dataset: Any) -> None:
+    """Raises ValueError for what is no description of a dataset."""
+    _require_fields(dataset, _DESCRIBED)
 
 
 def write_history(run: Run) -> None:

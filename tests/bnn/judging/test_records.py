@@ -198,6 +198,14 @@ def test_fields_of_other_types_are_those_of_another_lpsgld(file, field, value):
         records.read(file)
 
 
+def test_a_record_of_images_that_nobody_knows(file):
+    body = json.loads(file.read_text())
+    del body["sha256"], body["dataset"]["fingerprint"]
+    file.write_text(json.dumps(body | {"sha256": records._digest(body)}))
+    with pytest.raises(StorageError, match="of another lpsgld: fingerprint is missing"):
+        records.read(file)
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(StorageError, match="cannot read the result .*nothing.json: No such file"):
         records.read(tmp_path / "nothing.json")
