@@ -129,9 +129,19 @@ def recipes_command(options: argparse.Namespace) -> int:
     elif options.json:
         print(json.dumps({name: recipe.to_dict() for name, recipe in recipes.RECIPES.items()}, indent=1))
     else:
-        header = ["recipe", "dataset", "weights", "activations", "accumulator", "T", "schedule", "samples"]
+        header = ["recipe", "dataset", "sampler", "weights", "activations", "accumulator", "T", "schedule", "samples"]
         rows = [
-            [name, r.dataset, r.weight, r.activation, r.accumulator, f"{r.temperature:g}", r.schedule, str(r.samples)]
+            [
+                name,
+                r.dataset,
+                r.sampler,
+                r.weight,
+                r.activation,
+                r.accumulator,
+                f"{r.temperature:g}",
+                r.schedule,
+                str(r.samples),
+            ]
             for name, r in recipes.RECIPES.items()
         ]
         print("\n".join(columns(rows, header)))

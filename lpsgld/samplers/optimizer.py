@@ -115,6 +115,13 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
 
     @staticmethod
     @abstractmethod
+    def proposed(
+        theta: Tensor, slope: Tensor, lr: float | Tensor, setting: Setting, *memory: Tensor
+    ) -> tuple[Tensor, float | Tensor]:
+        """The mean and the variance of θ after one step, before any rounding of it."""
+
+    @staticmethod
+    @abstractmethod
     def moved(theta: Tensor, slope: Tensor, lr: float | Tensor, setting: Setting, generator, *memory: Tensor) -> Tensor:
         """θ after one step, where the mean loss has this slope: a new tensor. Memory is updated in place."""
 

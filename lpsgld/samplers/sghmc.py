@@ -26,7 +26,7 @@ from lpsgld.formats import AnyFormat
 from lpsgld.rounding import working
 from lpsgld.samplers.accumulators import Accumulator, accumulate
 from lpsgld.samplers.optimizer import LowPrecisionOptimizer, Setting
-from lpsgld.samplers.sgld import decayed
+from lpsgld.samplers.sgld import Proposal, decayed
 
 
 class State(NamedTuple):
@@ -34,6 +34,27 @@ class State(NamedTuple):
 
     theta: Tensor
     displacement: Tensor
+
+
+def proposal(
+    theta: Tensor,
+    displacement: Tensor,
+    slope: Tensor,
+    lr: float | Tensor,
+    *,
+    momentum: float = 0.9,
+    temperature: float = 1.0,
+    num_data: int = 1,
+    weight_decay: float = 0.0,
+    grad: AnyFormat = None,
+    generator: torch.Generator | None = None,
+) -> Proposal:
+    """The mean momentum·w - lr·(Q_G(g) + λθ) and the variance 2(1 - momentum)·lr·T/N of the next displacement.
+
+    slope, λ, N, Q_G: as for `sgld.proposal`.
+    """
+    mean = momentum * displacement - lr * decayed(working(theta), slope, weight_decay, grad, generator)
+    return Proposal(mean, 2 * (1 - momentum) * lr * temperature / num_data)
 
 
 def step(
@@ -44,23 +65,16 @@ def step(
     weight: AnyFormat,
     accumulator: Accumulator,
     *,
-    momentum: float = 0.9,
-    temperature: float = 1.0,
-    num_data: int = 1,
-    weight_decay: float = 0.0,
-    grad: AnyFormat = None,
     generator: torch.Generator | None = None,
+    **settings,
 ) -> State:
-    """One step, two new tensors of θ's shape:
-
-        w' = momentum·w - lr·(Q_G(g) + λθ) + noise of variance 2(1 - momentum)·lr·T/N        θ' = θ + w'
+    """One step, two new tensors of θ's shape: w' is drawn as the `proposal` of these settings says, θ' = θ + w'.
 
     "full" keeps both in full precision. "naive" rounds θ' stochastically, "vc" draws it with that mean and variance on
-    the grid; both keep w' = θ' - θ. slope, λ, N, Q_G: as for `sgld.proposal`. With momentum 0 this is a step of SGLD.
+    the grid; both keep w' = θ' - θ. With momentum 0 this is a step of SGLD.
     """
     theta = working(theta)
-    mean = momentum * displacement - lr * decayed(theta, slope, weight_decay, grad, generator)
-    variance = 2 * (1 - momentum) * lr * temperature / num_data
+    mean, variance = proposal(theta, displacement, slope, lr, generator=generator, **settings)
     if accumulator == "full":
         moved = accumulate(mean, variance, None, accumulator, generator)
         return State(theta + moved, moved)
@@ -146,6 +160,13 @@ class SGHMC(LowPrecisionOptimizer):
         super().__init__(params, defaults, generator, compile)
 
     @staticmethod
+    def proposed(
+        theta: Tensor, slope: Tensor, lr: float | Tensor, setting: MomentumSetting, displacement: Tensor
+    ) -> Proposal:
+        mean, variance = proposal(theta, displacement, slope, lr, **_deciding(setting))
+        return Proposal(theta + mean, variance)
+
+    @staticmethod
     def moved(
         theta: Tensor,
         slope: Tensor,
@@ -154,19 +175,14 @@ class SGHMC(LowPrecisionOptimizer):
         generator: torch.Generator | None,
         displacement: Tensor,
     ) -> Tensor:
+        deciding = _deciding(setting)
         end, moved = step(
-            theta,
-            displacement,
-            slope,
-            lr,
-            setting.weight,
-            setting.accumulator,
-            momentum=setting.momentum,
-            temperature=setting.temperature,
-            num_data=setting.num_data,
-            weight_decay=setting.weight_decay,
-            grad=setting.grad,
-            generator=generator,
+            theta, displacement, slope, lr, setting.weight, setting.accumulator, generator=generator, **deciding
         )
         displacement.copy_(moved)
         return end
+
+
+def _deciding(setting: MomentumSetting) -> dict[str, Any]:
+    """The settings that `proposal` asks for."""
+    return {name: getattr(setting, name) for name in ("momentum", "temperature", "num_data", "weight_decay", "grad")}

@@ -129,6 +129,11 @@ class SGLD(LowPrecisionOptimizer):
         super().__init__(params, defaults, generator, compile)
 
     @staticmethod
+    def proposed(theta: Tensor, slope: Tensor, lr: float | Tensor, setting: Setting) -> Proposal:
+        deciding = {name: getattr(setting, name) for name in ("temperature", "num_data", "weight_decay", "grad")}
+        return proposal(theta, slope, lr, **deciding)
+
+    @staticmethod
     def moved(theta: Tensor, slope: Tensor, lr: float | Tensor, setting: Setting, generator) -> Tensor:
         return step(
             theta,

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpsgld import formats
-from lpsgld.bnn.training.recipes import Recipe
+from lpsgld.bnn.training.recipes import SAMPLERS, Recipe
 from lpsgld.formats import Format
 from lpsgld.rounding import Quantizer
 
@@ -27,9 +27,10 @@ CIFAR = ((3, 32, 32), 10)  # image shape and classes
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of each part. copy: the accumulator in full precision, beside low-precision weights. activations: all that
-    the forward pass keeps for the backward pass. samples: the posterior samples. SGLD keeps nothing else: it has no
-    momentum, and its noise is drawn and dropped."""
+    """Bytes of each part. copy: what the sampler keeps beside the weights: θ in full precision where they are rounded
+    copies of it, and with momentum the displacements (in hardware the earlier weights, in the weights' format).
+    activations: all that the forward pass keeps for the backward pass. samples: the posterior samples. Nothing else is
+    kept: noise is drawn and dropped."""
 
     weights: int
     copy: int
@@ -60,9 +61,11 @@ def memory(
     counted = _counted(Recipe(**{name: getattr(recipe, name) for name in named}), image_shape, classes)
     shapes, weight, grad = counted.shapes, formats.parse(recipe.weight), formats.parse(recipe.grad)
     full = total_bytes(shapes, None)
+    rounded = full if simulated else total_bytes(shapes, weight)
+    memory = len(SAMPLERS[recipe.sampler].memory) * (full if recipe.accumulator == "full" else rounded)
     return Memory(
-        weights=full if simulated else total_bytes(shapes, weight),
-        copy=full if recipe.accumulator == "full" and weight is not None else 0,
+        weights=rounded,
+        copy=memory + (full if recipe.accumulator == "full" and weight is not None else 0),
         gradients=full if simulated else total_bytes(shapes, grad),
         activations=math.ceil((counted.held if simulated else counted.needed) / 8),
         samples=recipe.samples * (total_bytes(shapes, weight) + counted.buffers),

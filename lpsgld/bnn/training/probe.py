@@ -5,6 +5,7 @@ Nothing here changes the network, its gradients or the caller's random numbers.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +23,8 @@ from lpsgld.bnn.training import runs
 from lpsgld.bnn.training.runs import Run
 from lpsgld.formats import AnyFormat
 from lpsgld.rounding import Quantizer, quantize
-from lpsgld.samplers.sgld import SGLD, proposal
+from lpsgld.samplers.optimizer import LowPrecisionOptimizer
 
-_DECIDING = ("temperature", "num_data", "weight_decay")  # settings of a group that decide where a step leads
 _BINS = 255  # as many as an 8-bit block format has codes
 
 
@@ -32,7 +32,7 @@ _BINS = 255  # as many as an 8-bit block format has codes
 
 
 @torch.no_grad()
-def branch_shares(optimizer: SGLD, names: dict[Tensor, str]) -> dict[str, Tensor]:
+def branch_shares(optimizer: LowPrecisionOptimizer, names: dict[Tensor, str]) -> dict[str, Tensor]:
     """For each layer, what `vc_quantize` would do with its weights in the next step, for the gradients that are there.
 
     names: parameter -> name, of those to look at. Returns name -> five numbers, still on the device: the shares of the
@@ -43,14 +43,16 @@ def branch_shares(optimizer: SGLD, names: dict[Tensor, str]) -> dict[str, Tensor
     """
     found_in = {}
     for group in optimizer.param_groups:
-        weight = formats.parse(group["weight"])
+        setting = dataclasses.replace(optimizer.setting.of(group), grad=None)  # gradients are rounded once, here
+        weight = setting.weight
         if weight is None or not weight.correctable:
             continue
         for p in group["params"]:
             if p not in names or p.grad is None:
                 continue
             slope = quantize(p.grad, group["grad"])
-            mean, v = proposal(p, slope, group["lr"], **{name: group[name] for name in _DECIDING})
+            memory = (optimizer.state[p].get(name, torch.zeros_like(p)) for name in optimizer.memory)
+            mean, v = optimizer.proposed(p, slope, group["lr"], setting, *memory)
             found = variance.branches(mean, v, weight)
             shares = [(found.branch == branch).float().mean() for branch in range(3)]
             found_in[names[p]] = torch.stack([*shares, (slope == 0).float().mean(), found.ratio.median()])

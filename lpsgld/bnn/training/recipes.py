@@ -1,8 +1,8 @@
 """Recipes: everything that decides what a training run computes, as data.
 
 A `Recipe` is a frozen, validated record that survives JSON and can be overridden field by field. `RECIPES` holds the
-CIFAR experiments of Zhang, Wilson and De Sa (2022), section 5, under systematic names. Where a run is stored and on
-which device it computes are no part of a recipe.
+CIFAR experiments of Zhang, Wilson and De Sa (2022), section 5, under systematic names, and two of them with momentum.
+Where a run is stored and on which device it computes are no part of a recipe.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ from lpsgld.bnn.network import models
 from lpsgld.bnn.training import schedules
 from lpsgld.bnn.training.schedules import Schedule
 from lpsgld.samplers.accumulators import Accumulator
+from lpsgld.samplers.optimizer import LowPrecisionOptimizer
+from lpsgld.samplers.sghmc import SGHMC
+from lpsgld.samplers.sgld import SGLD
 from lpsgld.text import Mistake, check_fields, from_text, one_of, parse_json, typed
+
+SAMPLERS: Mapping[str, type[LowPrecisionOptimizer]] = MappingProxyType({"sgld": SGLD, "sghmc": SGHMC})
 
 
 class RecipeError(Mistake, ValueError):
@@ -36,13 +41,15 @@ class Recipe:
     """One training run. The defaults are those of the paper's CIFAR-10 runs, in full precision.
 
     dataset       a name of `datasets.load`: "digits", "cifar10", ..., "folder:PATH"
+    sampler       "sgld", or "sghmc": with momentum
     model         a name of `models.build`: "resnet18", "mlp", "logistic", ...
     width         channels of a ResNet's first stage, hidden units of an MLP; ignored by "logistic"
     epochs        passes over the training images
     batch_size    images in one stochastic gradient
     lr            base step size on the *mean* loss
     weight_decay  λ: the prior adds λ/2·|θ|² to the mean loss
-    temperature   T: the noise variance is 2·lr·T/N; 0 is SGD
+    momentum      of "sghmc", below 1; ignored by "sgld"
+    temperature   T: the noise variance is 2·lr·T/N, with momentum 2·(1 - momentum)·lr·T/N; 0 is SGD
     weight, grad, activation, error
                   number formats: "full", "fixed(8,8)", "block(8,0)", "float(4,3)"
     all_inputs    round also what the paper leaves in full precision (see `models.Sites.inputs`)
@@ -56,12 +63,14 @@ class Recipe:
     """
 
     dataset: str = "cifar10"
+    sampler: str = "sgld"
     model: str = "resnet18"
     width: int = 64
     epochs: int = 245
     batch_size: int = 128
     lr: float = 0.5
     weight_decay: float = 5e-4
+    momentum: float = 0.9
     temperature: float = 1e-3
     weight: str = "full"
     grad: str = "full"
@@ -79,6 +88,7 @@ class Recipe:
         for field in ("weight", "grad", "activation", "error"):
             corrected = field == "weight" and self.accumulator == "vc"
             object.__setattr__(self, field, _format_name(field, getattr(self, field), corrected))
+        one_of("sampler", self.sampler, SAMPLERS, RecipeError)
         one_of("model", self.model, models.MODELS, RecipeError)
         one_of("accumulator", self.accumulator, get_args(Accumulator), RecipeError)
         one_of("schedule", self.schedule, ("constant", "decay", "cyclical"), RecipeError)
@@ -89,6 +99,7 @@ class Recipe:
         _require(0 < self.lr < math.inf, f"lr is {self.lr}, but must be a finite number above 0")
         for field in ("weight_decay", "temperature"):
             _require(0 <= getattr(self, field) < math.inf, f"{field} is {getattr(self, field)}, but must be ≥ 0")
+        _require(0 <= self.momentum < 1, f"momentum is {self.momentum}, but must be ≥ 0 and below 1")
         _require(self.seed >= 0, f"seed is {self.seed}, but must be ≥ 0")
         self._check_cycles()
 
@@ -195,6 +206,7 @@ def parse_field(text: str) -> tuple[str, Any]:
 _FIXED = dict(weight="fixed(8,8)", grad="fixed(8,8)")
 _BLOCK = dict(weight="block(8,0)", grad="block(8,0)", activation="block(8,0)", error="block(8,0)")
 _SGD = dict(temperature=0.0, samples=1)
+_MOMENTUM = dict(sampler="sghmc", momentum=0.9, lr=0.05)  # 0.5·(1 - momentum): as fast as SGLD
 _CYCLICAL = dict(schedule="cyclical", cycles=7, samples=35)
 
 
@@ -219,6 +231,8 @@ def _all_recipes() -> dict[str, Recipe]:
         "train_fixed": rows["cifar10_sgld_fixed_full"],
         "train_bfp": rows["cifar10_sgld_block_vc"],
         "train_bfp_cyclic": rows["cifar10_sgld_block_vc_cyclical"],
+        "train_fixed_momentum": rows["cifar10_sgld_fixed_full"].override(**_MOMENTUM),
+        "train_bfp_momentum": rows["cifar10_sgld_block_vc"].override(**_MOMENTUM),
     }
     return scripts | rows
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from lpsgld.bnn.data import arrays
 from lpsgld.bnn.data.arrays import Dataset
-from lpsgld.bnn.training.recipes import Recipe, RecipeError
-from lpsgld.samplers.sgld import SGLD
+from lpsgld.bnn.training.recipes import SAMPLERS, Recipe, RecipeError
+from lpsgld.samplers.optimizer import LowPrecisionOptimizer
 
 
 class Stepper:
@@ -73,7 +73,7 @@ class Stepper:
         self.optimizer.step()
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor that training changes: parameters, buffers, and the optimizer's own (θ in full precision)."""
+        """Every tensor that training changes: parameters, buffers, and the optimizer's own (θ, displacements)."""
         for name, tensor in self.model.state_dict(keep_vars=True).items():
             yield f"model/{name}", tensor
         for index, state in self.optimizer.state_dict()["state"].items():
@@ -87,16 +87,8 @@ class Stepper:
         return F.cross_entropy(logits, labels), (logits.detach().argmax(1) == labels).sum()
 
 
-def make_optimizer(recipe: Recipe, model: nn.Module, num_data: int, compile: bool = False) -> SGLD:
+def make_optimizer(recipe: Recipe, model: nn.Module, num_data: int, compile: bool = False) -> LowPrecisionOptimizer:
     """The recipe's optimizer for that network. It rounds the weights onto their grid."""
-    return SGLD(
-        model.named_parameters(),
-        recipe.lr,
-        num_data=num_data,
-        temperature=recipe.temperature,
-        weight_decay=recipe.weight_decay,
-        weight=recipe.weight,
-        grad=recipe.grad,
-        accumulator=recipe.accumulator,
-        compile=compile,
-    )
+    sampler = SAMPLERS[recipe.sampler]
+    settings = {name: getattr(recipe, name) for name in ("lr", *sampler.setting.names()) if name != "num_data"}
+    return sampler(model.named_parameters(), num_data=num_data, compile=compile, **settings)

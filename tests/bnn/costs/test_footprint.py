@@ -32,6 +32,16 @@ def test_a_tensor_takes_the_bytes_of_its_packed_codes(text, shape):
     )
 
 
+@pytest.mark.parametrize("accumulator", ["full", "vc"])
+def test_momentum_costs_another_copy(accumulator):
+    """In hardware that of the earlier weights, in their format."""
+    plain = EIGHT.override(accumulator=accumulator)
+    for simulated in (False, True):
+        without, ball = (footprint.memory(r, simulated=simulated) for r in (plain, plain.override(sampler="sghmc")))
+        numbers = footprint.memory(FULL).weights if accumulator == "full" else without.weights
+        assert ball.copy - without.copy == numbers and ball.weights == without.weights
+
+
 @pytest.mark.parametrize("model", ["resnet18", "mlp", "logistic"])
 @pytest.mark.parametrize("recipe", [FULL, EIGHT, RECIPES["train_fixed"]], ids=["full", "bfp", "fixed"])
 def test_weights_gradients_and_activations_are_those_of_a_real_network(model, recipe):

@@ -213,8 +213,8 @@ def test_a_missing_file(tmp_path):
 
 def test_a_record_of_another_lpsgld(file):
     body = json.loads(file.read_text())
-    body["recipe"]["momentum"] = 0.9
+    body["recipe"]["preconditioner"] = 0.9
     del body["sha256"]
     file.write_text(json.dumps(body | {"sha256": records._digest(body)}))
-    with pytest.raises(StorageError, match="of another lpsgld: there is no field 'momentum'"):
+    with pytest.raises(StorageError, match="of another lpsgld: there is no field 'preconditioner'"):
         records.read(file)

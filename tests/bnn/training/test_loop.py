@@ -79,9 +79,17 @@ def test_buffers_travel_with_the_sample(tmp_path, digits):
     assert state["bn1.num_batches_tracked"] == 4 and state["bn1.running_var"].min() > 0
 
 
-@pytest.mark.parametrize("fields", [{"weight": "fixed(8,8)"}, {"weight": "full", "grad": "full", "temperature": 0.0}])
-def test_other_formats_train_too(tmp_path, digits, small, fields):
-    run = train(small.override(accumulator="full", epochs=3, samples=1, **fields), tmp_path, digits)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"weight": "fixed(8,8)", "accumulator": "full"},
+        {"weight": "full", "grad": "full", "accumulator": "full", "temperature": 0.0},
+        {"sampler": "sghmc", "lr": 0.05},
+        {"sampler": "sghmc", "lr": 0.05, "accumulator": "full"},
+    ],
+)
+def test_other_formats_and_samplers_train_too(tmp_path, digits, small, fields):
+    run = train(small.override(epochs=3, samples=1, **fields), tmp_path, digits)
     assert run.history[-1]["test_error"] < 0.5
 
 
@@ -130,10 +138,11 @@ def test_a_finished_run_is_returned_at_once(finished, digits, small, monkeypatch
     assert train(small, finished.path, digits) == finished
 
 
-@pytest.fixture(scope="module", params=["full", "naive", "vc"])
+@pytest.fixture(scope="module", params=["sgld full", "sgld naive", "sgld vc", "sghmc full", "sghmc vc"])
 def uninterrupted(request, digits, tmp_path_factory) -> Run:
-    recipe = RESNET.override(accumulator=request.param, samples=3)
-    return train(recipe, tmp_path_factory.mktemp("whole") / request.param, digits)
+    sampler, accumulator = request.param.split()
+    recipe = RESNET.override(sampler=sampler, accumulator=accumulator, samples=3)
+    return train(recipe, tmp_path_factory.mktemp("whole") / accumulator, digits)
 
 
 @pytest.mark.slow

@@ -6,15 +6,16 @@ from torch import nn
 
 from lpsgld import formats, quantize, vc_quantize
 from lpsgld.bnn.training import loop, probe
+from lpsgld.samplers.sghmc import SGHMC
 from lpsgld.samplers.sgld import SGLD
 from lpsgld.storage import load_sample
 
 
-def a_step(weight: str, grad: str, accumulator: str, gradient: torch.Tensor, lr: float = 0.5) -> tuple:
+def a_step(weight: str, grad: str, accumulator: str, gradient: torch.Tensor, lr: float = 0.5, sampler=SGLD) -> tuple:
     layer = nn.Linear(gradient.shape[1], len(gradient), bias=False)
     with torch.no_grad():
         layer.weight.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(0))
-    optimizer = SGLD(
+    optimizer = sampler(
         layer.parameters(), lr, num_data=1000, temperature=1e-3, weight=formats.parse(weight), grad=formats.parse(grad),
         accumulator=accumulator,
     )  # fmt: skip
@@ -30,6 +31,17 @@ def test_shares_by_hand():
     layer, optimizer = a_step("fixed(8,6)", "fixed(8,6)", "vc", gradient)
     told = probe.told(probe.branch_shares(optimizer, {layer.weight: "w"}))
     assert told == {"w": [0.0, 0.75, 0.25, 0.75, pytest.approx(4 * 1e-6 * 2**12, rel=5e-3)]}
+
+
+def test_shares_of_a_rolling_network_by_hand():
+    """As above, with a tenth of the variance, since the momentum is 0.9, and weights that roll on by whole gaps; a
+    displacement of five gaps becomes four and a half."""
+    gradient = torch.zeros(4, 8)
+    layer, optimizer = a_step("fixed(8,6)", "fixed(8,6)", "vc", gradient, sampler=SGHMC)
+    optimizer.state[layer.weight]["displacement"][0] = 10 * 2.0**-6
+    optimizer.state[layer.weight]["displacement"][1] = 5 * 2.0**-6
+    told = probe.told(probe.branch_shares(optimizer, {layer.weight: "w"}))
+    assert told == {"w": [0.0, 0.75, 0.25, 1.0, pytest.approx(0.4 * 1e-6 * 2**12, rel=5e-3)]}
 
 
 @pytest.mark.slow

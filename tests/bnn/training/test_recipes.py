@@ -28,12 +28,20 @@ def test_the_papers_three_scripts():
     assert block.differences(cyclic) == {"schedule": ("decay", "cyclical"), "cycles": (1, 7), "samples": (50, 35)}
 
 
+@pytest.mark.parametrize("name", ["train_fixed", "train_bfp"])
+def test_with_momentum_they_are_as_fast_and_otherwise_the_same(name):
+    slow, ball = RECIPES[name], RECIPES[f"{name}_momentum"]
+    assert set(ball.differences(slow)) == {"sampler", "lr"}
+    assert ball.lr / (1 - ball.momentum) == pytest.approx(slow.lr)
+
+
 def test_every_row_of_the_table_is_there_for_both_datasets():
     rows = {"sgld_float32", "sgd_float32", "sgld_block_vc_cyclical"}
     rows |= {f"sgld_{fmt}_{acc}" for fmt in ("fixed", "block") for acc in ("full", "naive", "vc")}
     rows |= {f"sgd_{fmt}_{acc}" for fmt in ("fixed", "block") for acc in ("full", "naive")}
     names = {f"{dataset}_{row}" for dataset in ("cifar10", "cifar100") for row in rows}
-    assert set(RECIPES) == names | {"train_fixed", "train_bfp", "train_bfp_cyclic"}
+    scripts = {"train_fixed", "train_bfp"}
+    assert set(RECIPES) == names | scripts | {"train_bfp_cyclic"} | {f"{name}_momentum" for name in scripts}
     for name in names:
         assert RECIPES[name].dataset == name.split("_")[0]
         assert (RECIPES[name].temperature == 0) == ("_sgd_" in name)
@@ -96,6 +104,9 @@ def test_a_recipe_prints_every_field():
         ({"seed": -1}, "seed is -1"),
         ({"weight": "fixed(8,0.5)"}, "weight: 'fixed.8,0.5.': '0.5' is not a whole number"),
         ({"error": "fixed(0,1)"}, "error: .*word length W is 0"),
+        ({"sampler": "shmc"}, 'choose from sgld, sghmc. Did you mean "sghmc"'),
+        ({"momentum": 1.0}, "momentum is 1.0, but must be ≥ 0 and below 1"),
+        ({"momentum": -0.1}, "momentum is -0.1"),
         ({"model": "resnet-18"}, 'Did you mean "resnet18"'),
         ({"dataset": "cifar"}, 'choose from digits, .*"folder:PATH".*Did you mean "cifar10"'),
         ({"accumulator": "low"}, "choose from full, naive, vc"),

@@ -58,6 +58,18 @@ def stopped(digits, small, tmp_path, monkeypatch):
     return until
 
 
+def test_a_run_from_before_a_field_was_there_is_one_with_its_default(copied, finished, digits):
+    """Recipes, samples and records of an older lpsgld know no sampler."""
+    about = json.loads((copied / "recipe.json").read_text("utf-8"))
+    for field in ("sampler", "momentum"):
+        del about["recipe"][field]
+    (copied / "recipe.json").write_text(json.dumps(about), "utf-8")
+    assert Run.open(copied).recipe == finished.recipe
+    assert runs.differences(about | {"images": digits.fingerprint}, runs.identity(finished)) == ""
+    with pytest.raises(RunError, match="sampler is 'sgld' there and 'sghmc' here"):
+        train(finished.recipe.override(sampler="sghmc"), copied, digits)
+
+
 # ---- strangers' files ------------------------------------------------------------------------------------------------
 
 STRANGERS = (".notes.tmp", "sub/.draft.tmp", "a/.recipe.json.12.tmp", ".recipe.json.tmp", ".metrics.jsonl.old.tmp")
