@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lpsgld import __version__
 from lpsgld.files import user_path
 from lpsgld.text import Mistake
 
@@ -87,6 +88,7 @@ def _output() -> Iterator[None]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lpsgld", description="Low-precision SGLD: notebooks and experiments.")
+    parser.add_argument("--version", action="version", version=f"lpsgld {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in commands():
         subparser = subparsers.add_parser(command.name, help=command.help, description=command.help)

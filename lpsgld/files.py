@@ -30,6 +30,8 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
     """
     path = Path(os.path.realpath(path))
     data = data.encode() if isinstance(data, str) else data
+    if path.exists() and not path.is_file():
+        raise FileError(f"cannot write {path}: it is a folder, a device or a pipe. Give the name of a file")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,4 +132,4 @@ def _advice(error: OSError, folder: Path, size: int) -> str:
         return f"the disk of {folder} is full. Free {size / 1e6:.1f} MB or more there, or choose another folder"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{folder} is read-only for this user. Choose another folder, or change its permissions"
-    return str(error)
+    return f"{error.strerror or error}. Choose another folder"

@@ -132,3 +132,12 @@ def test_no_scratch_folder_where_none_can_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot write into .*file"), scratch_folder(tmp_path / "file"):
         pass
+
+
+def test_a_folder_a_device_or_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "pipe", tmp_path / "folder"):
+        with pytest.raises(FileError, match="a folder, a device or a pipe. Give the name of a file"):
+            write_atomically(path, "data")
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 2

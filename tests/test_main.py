@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -232,3 +233,9 @@ def test_ctrl_c_during_the_imports_is_one_line(checkout):
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (130, "lpsgld: interrupted\n")
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"lpsgld {version('lpsgld')}\n"

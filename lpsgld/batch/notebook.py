@@ -76,7 +76,9 @@ def load(path: Path) -> nbformat.NotebookNode:
     except OSError as error:
         raise BatchError(f"{path} cannot be read: {error.strerror}. Restore it, or remove it") from error
     except Exception as error:  # whatever nbformat raises for what it does not expect
-        raise BatchError(f"not a valid notebook: {(str(error) or repr(error)).splitlines()[0]}") from error
+        raise BatchError(
+            f"not a valid notebook: {(str(error) or repr(error)).splitlines()[0]}. Restore or remove it"
+        ) from error
     return content
 
 

@@ -31,6 +31,8 @@ from lpsgld.text import Mistake, check_fields, from_text, one_of, parse_json, ty
 
 SAMPLERS: Mapping[str, type[LowPrecisionOptimizer]] = MappingProxyType({"sgld": SGLD, "sghmc": SGHMC})
 
+_WRITTEN = "Write one as `lpsgld recipes NAME` shows it"
+
 
 class RecipeError(Mistake, ValueError):
     """A recipe that makes no sense, or a field or recipe that does not exist."""
@@ -167,7 +169,7 @@ class Recipe:
     def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
         """The recipe with these fields, defaults for the others. Raises RecipeError as the constructor does."""
         if not isinstance(fields, Mapping):
-            raise RecipeError(f"a recipe is an object of fields, but a {type(fields).__name__} was given")
+            raise RecipeError(f"a recipe is an object of fields, but a {type(fields).__name__} was given. {_WRITTEN}")
         _require_known(fields)
         return cls(**fields)
 
@@ -177,7 +179,7 @@ class Recipe:
         try:
             fields = parse_json(text)
         except ValueError as error:
-            raise RecipeError(f"this is no recipe in JSON: {error}") from None
+            raise RecipeError(f"this is no recipe in JSON: {error}. {_WRITTEN}") from None
         return cls.from_dict(fields)
 
     def __str__(self) -> str:

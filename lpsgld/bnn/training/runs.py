@@ -123,7 +123,10 @@ def open_all(path: str | Path) -> list[Run]:
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from None
     if not folders:
-        raise RunError(f"{path} holds no training run (recipe.json) and no chains (chain-0, chain-1, ...)")
+        raise RunError(
+            f"{path} holds no training run (recipe.json) and no chains (chain-0, chain-1, ...): "
+            "give a folder of `lpsgld train`"
+        )
     chains = [Run.open(folder) for folder in sorted(folders, key=lambda folder: int(folder.name[6:]))]
     require_chains(chains)
     return chains
