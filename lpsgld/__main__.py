@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lpsgld import __version__
 from lpsgld.files import user_path
@@ -216,6 +216,38 @@ def _slides(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_gaussian_arguments(parser: argparse.ArgumentParser) -> None:
+    def add(name: str, default: Any, metavar: str, help: str) -> None:
+        parser.add_argument(
+            f"--{name}", type=type(default), default=default, metavar=metavar, help=f"{help} (default: {default})"
+        )
+
+    parser.epilog = "The defaults are those of the paper's Figure 1, whose other step size is 0.0001."
+    parser.add_argument("--accumulator", choices=("full", "naive", "vc"), default="vc", help="(default: vc)")
+    add("alpha", 1e-3, "A", "step size")
+    add("weight", "fixed(8,3)", "FORMAT", 'of the weights, fixed(W,F) or "full"')
+    add("grad", "fixed(8,3)", "FORMAT", "of the gradients")
+    add("gradient-noise", 0.1, "SD", "its standard deviation")
+    add("temperature", 1.0, "T", "of the target")
+    add("mean", 0.0, "M", "of the target")
+    add("std", 1.0, "SD", "standard deviation of the target")
+    add("chains", 2000, "N", "at once")
+    add("relaxation-times", 5.0, "N", "of SD²/A steps each, that are dropped and then kept")
+    add("seed", 0, "N", "of the random numbers")
+    parser.add_argument(
+        "--out",
+        type=user_path,
+        metavar="FILE",
+        help="the histogram, png, svg or pdf (default: gaussian-ACCUMULATOR.png)",
+    )
+
+
+def _gaussian(options: argparse.Namespace) -> int:
+    from lpsgld.lab import gaussian
+
+    return gaussian.command(options)
+
+
 def commands() -> tuple[Command, ...]:
     """All subcommands, in the order of the help."""
     from lpsgld.bnn import cli
@@ -228,6 +260,7 @@ def commands() -> tuple[Command, ...]:
         ),
         Command("book", "print executed notebooks as an HTML book", _add_book_arguments, _book),
         Command("slides", "make the deck of slides, one HTML file", _add_slides_arguments, _slides),
+        Command("gaussian", "sample a Gaussian, beside the exact law", _add_gaussian_arguments, _gaussian),
         Command("train", "train a recipe and keep samples", cli.add_train_arguments, cli.train_command),
         Command("evaluate", "score a run's ensemble", cli.add_evaluate_arguments, cli.evaluate_command),
         Command("reproduce", "train and record the paper's table", cli.add_reproduce_arguments, cli.reproduce_command),

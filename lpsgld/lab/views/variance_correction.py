@@ -11,10 +11,11 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from lpsgld.formats import AnyFormat
 from lpsgld.lab.figures.frames import reveal
 from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
-from lpsgld.lab.style import color, new_figure, role
+from lpsgld.lab.style import color, new_figure, role, styled
 from lpsgld.toy import chains, theory
 from lpsgld.toy.distances import on_grid_floor, wasserstein2
 from lpsgld.toy.exact import Law, stationary
@@ -243,21 +244,28 @@ FIGURE_1_ALPHAS = (1e-3, 1e-4)
 
 
 def sample(
-    alpha: float, accumulator: str, chains_at_once: int, relaxation_times: float, seed: int, rows: int = 50
+    alpha: float,
+    accumulator: str,
+    chains_at_once: int,
+    relaxation_times: float,
+    seed: int,
+    rows: int = 50,
+    target: Gaussian = TARGET,
+    fmt: AnyFormat = "fixed(8,3)",
+    **settings,
 ) -> torch.Tensor:
-    """States [rows, chains] of many chains on N(0, 1) in fixed(8,3), of the paper's Figure 1.
+    """States [rows, chains] of many chains on a Gaussian; the defaults are those of the paper's Figure 1.
 
-    The chains start from N(0, 1) and are dropped for `relaxation_times`/alpha steps, then kept `rows` times over as
-    many steps again: (1 - α)^(t/α) ≈ e^-t of the start is left.
+    The chains start from the target and are dropped for `relaxation_times` times σ²/α steps, then kept `rows` times
+    over as many steps again: (1 - α/σ²)^(tσ²/α) ≈ e^-t of the start is left. settings: of `chains.step`.
     """
-    fmt = "fixed(8,3)"
     generator = torch.Generator().manual_seed(seed)
-    burn_in = math.ceil(relaxation_times / alpha)
-    settings = dict(grad=fmt, gradient_noise=GRADIENT_NOISE, generator=generator)
-    state = torch.randn(chains_at_once, generator=generator)
-    state = chains.run(state, burn_in, TARGET, alpha, fmt, accumulator, keep_every=burn_in, **settings)[0]
+    burn_in = math.ceil(relaxation_times * target.std**2 / alpha)
+    settings = dict(grad="fixed(8,3)", gradient_noise=GRADIENT_NOISE) | settings | dict(generator=generator)
+    state = target.mean + target.std * torch.randn(chains_at_once, generator=generator)
+    state = chains.run(state, burn_in, target, alpha, fmt, accumulator, keep_every=burn_in, **settings)[0]
     every = max(burn_in // rows, 1)
-    return chains.run(state, every * rows, TARGET, alpha, fmt, accumulator, keep_every=every, **settings)
+    return chains.run(state, every * rows, target, alpha, fmt, accumulator, keep_every=every, **settings)
 
 
 @Slide(
@@ -275,23 +283,12 @@ def figure_1(samples: dict[tuple[float, str], torch.Tensor]) -> Figure:
     figure, axes = new_figure(len(alphas), 3, sharex=True, sharey=True, hspace=0.22, wspace=0.08, top=0.93, left=0.1)
     points = np.arange(-128, 128) / 8
     shown = np.abs(points) < 6.5  # an SVG keeps what lies outside of the axes
-    edges = bin_edges(points[shown])
     for row, alpha in zip(axes, alphas, strict=True):
         for frame, (ax, (accumulator, title)) in enumerate(zip(row, columns, strict=True), start=2):
             ax.plot(_THETA, TARGET.density(_THETA), **role("target", zorder=3))
-            values = samples[alpha, accumulator].flatten().numpy()
-            heights, _ = np.histogram(values, bin_edges(points), density=True)
-            look = dict(fill=True, color=color(accumulator), alpha=0.45, label="samples")
-            reveal(frame, ax.stairs(heights[shown], edges, **look))
-            exact = exact_law(alpha, 8, 3, accumulator)
-            density = exact.probabilities / (exact.points[1] - exact.points[0])
-            look = role(accumulator, label="exact law")
-            if accumulator == "full":
-                reveal(frame, ax.plot(_THETA, np.interp(_THETA, exact.points, density), **look))
-            else:
-                reveal(frame, ax.stairs(density[shown], edges, baseline=None, **look))
-            std = f"std {values.std():.2f}"
-            reveal(frame, ax.text(0.97, 0.95, std, transform=ax.transAxes, ha="right", va="top"))
+            values = samples[alpha, accumulator]
+            for artist in _histogram(ax, values, exact_law(alpha, 8, 3, accumulator), points, shown, accumulator):
+                reveal(frame, artist)
             if alpha == alphas[0]:
                 ax.set_title(title)
             if alpha == alphas[-1]:
@@ -300,6 +297,38 @@ def figure_1(samples: dict[tuple[float, str], torch.Tensor]) -> Figure:
     axes[0, 0].set(xlim=(-6, 6), ylim=(0, 0.66))
     axes[0, 0].legend(loc="upper left", handlelength=1.6, borderaxespad=0.1)
     return figure
+
+
+@styled
+def histogram(samples: torch.Tensor, exact: Law, target: Gaussian, gap: float, accumulator: str, title: str) -> Figure:
+    """One panel of Figure 1, for any Gaussian; gap: the width of the bins, which lie around its multiples."""
+    figure, ax = new_figure(title=title)
+    reach = 4 * max(target.std, exact.std)
+    theta = np.linspace(target.mean - reach, target.mean + reach, 321)
+    ax.plot(theta, target.density(theta), **role("target", zorder=3))
+    codes = np.arange(math.floor(theta[0] / gap), math.ceil(theta[-1] / gap) + 1)
+    points = exact.points if accumulator != "full" else codes * gap
+    _histogram(ax, samples, exact, points, np.abs(points - target.mean) <= reach + gap, accumulator)
+    ax.set(xlim=(theta[0], theta[-1]), xlabel="parameter θ", ylabel="density")
+    ax.set_ylim(0, 1.15 * ax.get_ylim()[1])
+    ax.legend(loc="upper left")
+    return figure
+
+
+def _histogram(ax, samples: torch.Tensor, exact: Law, points: np.ndarray, shown: np.ndarray, accumulator: str) -> list:
+    """Samples in bins around the points, of which some are shown, and the exact law. Returns the artists."""
+    values = samples.flatten().numpy()
+    heights, _ = np.histogram(values, bin_edges(points), density=True)
+    edges = bin_edges(points[shown])
+    bars = ax.stairs(heights[shown], edges, fill=True, color=color(accumulator), alpha=0.45, label="samples")
+    density = exact.probabilities / (exact.points[1] - exact.points[0])
+    look = role(accumulator, label="exact law")
+    if accumulator == "full":
+        theta = ax.lines[0].get_xdata()  # of the target
+        (law,) = ax.plot(theta, np.interp(theta, exact.points, density), **look)
+    else:
+        law = ax.stairs(density[shown], edges, baseline=None, **look)
+    return [bars, law, ax.text(0.97, 0.95, f"std {values.std():.2f}", transform=ax.transAxes, ha="right", va="top")]
 
 
 @Slide(
