@@ -1,10 +1,12 @@
-"""How fast a chain forgets its start: spectral gap and relaxation time of a transition matrix."""
+"""How fast a chain forgets its start: spectral gap, relaxation and correlation time of a transition matrix."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import eigs
+
+from lpsgld.toy.exact import Law
 
 
 def spectral_gap(matrix: np.ndarray | sparse.sparray) -> float:
@@ -24,3 +26,13 @@ def spectral_gap(matrix: np.ndarray | sparse.sparray) -> float:
 def relaxation_time(matrix: np.ndarray | sparse.sparray) -> float:
     """1 / spectral gap: the number of steps after which 1/e of the slowest memory is left."""
     return 1 / spectral_gap(matrix)
+
+
+def correlation_time(law: Law, matrix: np.ndarray) -> float:
+    """How many steps of a chain in its long run are worth one independent draw, for the mean of x: 1 + 2 Σ ρ_k.
+
+    law: its points and its stationary law. matrix: [n, n], its transition matrix.
+    """
+    centred = law.points - law.mean
+    passed = np.linalg.solve(np.eye(len(matrix)) - matrix + law.probabilities, centred)  # Σ P^k x
+    return float(2 * (law.probabilities * centred) @ passed / law.std**2 - 1)

@@ -123,11 +123,16 @@ def run(
     return chains.states(sghmc.State(start, torch.zeros_like(start)), advance, steps, keep_every)
 
 
-def covariance(step: float, friction: float = 2.0, inverse_mass: float = 1.0) -> np.ndarray:
-    """That of (x, w) [2, 2] in the long run on N(0, 1), in full precision: a linear recursion, Lyapunov's equation."""
+def recursion(step: float, friction: float = 2.0, inverse_mass: float = 1.0) -> np.ndarray:
+    """What takes the mean of (x, w) to that of the next step [2, 2], on N(0, 1) in full precision."""
     pull, momentum = inverse_mass * step**2, 1 - friction * step
-    turn = np.array([[1 - pull, momentum], [-pull, momentum]])
-    return solve_discrete_lyapunov(turn, np.full((2, 2), 2 * friction * step * pull))
+    return np.array([[1 - pull, momentum], [-pull, momentum]])
+
+
+def covariance(step: float, friction: float = 2.0, inverse_mass: float = 1.0) -> np.ndarray:
+    """That of (x, w) [2, 2] in the long run on N(0, 1), in full precision: Lyapunov's equation of the `recursion`."""
+    noise = np.full((2, 2), 2 * friction * step * inverse_mass * step**2)
+    return solve_discrete_lyapunov(recursion(step, friction, inverse_mass), noise)
 
 
 def spectral_gap(rolling: Rolling) -> float:
@@ -135,7 +140,7 @@ def spectral_gap(rolling: Rolling) -> float:
     start fades like (1 - gap)^k after k steps."""
     start = np.random.default_rng(0).random(rolling.law.size)  # a symmetric one would never see what is odd
     try:
-        found = eigs(rolling.matrix, 4, v0=start, ncv=40, maxiter=50, tol=1e-8, return_eigenvectors=False)
+        found = eigs(rolling.matrix, 2, v0=start, ncv=80, maxiter=50, tol=1e-8, return_eigenvectors=False)
     except ArpackNoConvergence:  # slow ones crowd at 1: look there
         matrix = rolling.matrix.tocsc()
         found = eigs(matrix, 4, v0=start, ncv=60, sigma=1 + 1e-6, tol=1e-6, return_eigenvectors=False)

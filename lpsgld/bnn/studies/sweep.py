@@ -350,10 +350,13 @@ class Networks(NamedTuple):
     predict: Callable[[Tensor, Tensor], Tensor]
 
 
-def draw_networks(point: Point, settings: Settings, data: Dataset, device: torch.device) -> Iterator[Networks]:
+def draw_networks(
+    point: Point, settings: Settings, data: Dataset, device: torch.device, sampler: Callable[..., Any] = SGLD
+) -> Iterator[Networks]:
     """Train `settings.seeds` chains side by side and give their networks, `settings.networks` times.
 
-    Random numbers come from torch's default generators.
+    sampler: what makes the optimizer, with the arguments of `SGLD`. Random numbers come from torch's default
+    generators.
     """
     build = lambda: models.build(settings.model, data.image_shape, len(data.classes), width=settings.width)  # noqa: E731
     network = build().to(device)
@@ -372,7 +375,7 @@ def draw_networks(point: Point, settings: Settings, data: Dataset, device: torch
 
     fmt = None if point.bits is None else f"fixed({point.bits + settings.integer_bits},{point.bits})"
     x, labels = inputs(data, data.train_images).to(device), data.train_labels.to(device)
-    optimizer = SGLD(
+    optimizer = sampler(
         [weights],
         settings.lr,
         num_data=len(labels),
