@@ -8,24 +8,24 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lpsgld import SGLD, Quantizer
+from lpsgld import SGHMC, SGLD, Quantizer
 
 SIZES = [(6, 6), (6, 3), (6, 6), (2, 5)]  # of the batches of the two processes
 
 
 def process(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    torch.save([train(rank, own) for own in (True, False)], Path(folder) / f"{rank}.pt")
+    torch.save([train(rank, True), train(rank, False), train(rank, True, SGHMC)], Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
 
-def train(rank: int, own: bool) -> torch.Tensor:
+def train(rank: int, own: bool, sampler: type = SGLD) -> torch.Tensor:
     """Weights and θ after a few steps. own: with generators as recommended, or all from the default one."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(5, 4), Quantizer("fixed(8,4)", "fixed(8,6)"), nn.ReLU(), nn.Linear(4, 2))
     replica = DistributedDataParallel(net)
     noise = torch.Generator().manual_seed(1) if own else None
-    optimizer = SGLD(replica.parameters(), 0.05, num_data=100, weight="block(8,0)", generator=noise)
+    optimizer = sampler(replica.parameters(), 0.05, num_data=100, weight="block(8,0)", generator=noise)
     if own:
         torch.manual_seed(10 + rank)
     images = torch.Generator().manual_seed(20 + rank)
@@ -39,6 +39,8 @@ def train(rank: int, own: bool) -> torch.Tensor:
 @pytest.mark.slow
 def test_replicas_stay_equal_if_the_noise_has_a_generator_of_its_own(tmp_path):
     torch.multiprocessing.spawn(process, (str(tmp_path),), nprocs=2)
-    (own, default), (other_own, other_default) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
-    assert torch.equal(own, other_own)
+    (own, default, ball), (other_own, other_default, other_ball) = (
+        torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)
+    )
+    assert torch.equal(own, other_own) and torch.equal(ball, other_ball)
     assert not torch.equal(default, other_default), "without, they drift apart after the first uneven batch"

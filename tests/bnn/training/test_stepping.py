@@ -108,7 +108,10 @@ def test_batches_cover_an_epoch(digits):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [RESNET, RESNET.override(accumulator="full"), MLP.override(weight="fixed(8,8)")])
+@pytest.mark.parametrize(
+    "recipe",
+    [RESNET, RESNET.override(accumulator="full"), MLP.override(weight="fixed(8,8)"), MLP.override(sampler="sghmc")],
+)
 def test_an_epoch_never_asks_what_is_in_a_tensor(tmp_path, digits, shifted, recipe, monkeypatch):
     """On the meta device tensors hold no values: .item(), bool(), nonzero() and masks raise. The code that runs there
     is an accelerator's, since whatever is special in ours is special for the CPU."""
