@@ -13,7 +13,6 @@ from torch import Tensor
 
 from benchmarks.timing import Row, interleaved
 from lpsgld import formats, quantize, vc_quantize
-from lpsgld.pieces import pieces
 from lpsgld.rounding import normal_like, uniform_like
 
 GOALS = {"fixed(8,8)": "3", "block(8,0)": "5", "block(8,-1)": "5"}  # of stochastic rounding
@@ -33,11 +32,10 @@ def rows(values: int, repetitions: int, device: torch.device) -> Iterator[Row]:
 
 def draw(x: Tensor, uniforms: int, normals: int = 0) -> None:
     """Draw random numbers for every element of x, as our functions do, and drop them."""
-    for (piece,) in pieces(x):
-        for _ in range(uniforms):
-            uniform_like(piece)
-        for _ in range(normals):
-            normal_like(piece)
+    for _ in range(uniforms):
+        uniform_like(x)
+    for _ in range(normals):
+        normal_like(x)
 
 
 @cache

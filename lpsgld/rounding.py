@@ -12,12 +12,11 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from lpsgld import kernels
 from lpsgld.formats import AnyFormat, Format, Grid, name, parse
-from lpsgld.pieces import eager_on_cpu, elementwise
 
 Rounding = Literal["stochastic", "nearest"]
-
-_MANY = 10_000  # random numbers, from which on seven quick operations take less time than one slow one
+Law = Literal["uniform", "normal"]
 
 
 @torch.no_grad()
@@ -44,15 +43,24 @@ def quantize(
     require_floating("quantize", x)
     require_rounding(rounding)
 
-    def rounded(x: Tensor, *shared: Tensor) -> Tensor:
-        values = working(x)
-        g = fmt.grid(values, *map(working, shared))
-        if rounding == "nearest":
-            return on_grid(fmt.nearest(values, g), g).to(x.dtype)
-        inside = _clip(values / g.gap, g)
-        return (round_stochastic(inside, uniform_like(values, generator)) * g.gap).to(x.dtype)
+    if fmt.arithmetic is not None and kernels.fuses(x):
+        return kernels.rounded(x, way(x, fmt, rounding, generator))
+    shared = fmt.shared(x)
+    if x.is_meta:
+        return torch.empty_like(x)
+    values = working(x)
+    g = fmt.grid(values, *map(working, shared))
+    if rounding == "nearest":
+        return on_grid(fmt.nearest(values, g), g).to(x.dtype)
+    inside = _clip(values / g.gap, g)
+    return (round_stochastic(inside, uniform_like(values, generator)) * g.gap).to(x.dtype)
 
-    return elementwise(rounded, x, *fmt.shared(x))
+
+def way(x: Tensor, fmt: Format, rounding: Rounding, generator: torch.Generator | None) -> kernels.Way:
+    """What loops are told of how `quantize` rounds x."""
+    if rounding == "nearest":
+        return kernels.Way(fmt.arithmetic, fmt.blocks(x), kernels.NEAREST)
+    return kernels.Way(fmt.arithmetic, fmt.blocks(x), kernels.STOCHASTIC, kernels.key(generator))
 
 
 def round_stochastic(t: Tensor, u: Tensor) -> Tensor:
@@ -74,29 +82,35 @@ def on_grid(codes: Tensor, g: Grid) -> Tensor:
     return _clip(codes, g) * g.gap
 
 
-def uniform_like(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Independent uniform numbers on [0, 1), of 24 bits at least, of x's shape, dtype, device and layout."""
-    if generator is not None and torch.compiler.is_compiling():
-        return _drawn(x, "uniform", id(generator))
-    n, out = x.numel(), torch.empty_like(x)
-    if n < _MANY or not eager_on_cpu(x):
-        return out.uniform_(generator=generator)
-    # three bytes each instead of four or eight: torch's generator is serial on the CPU, and all else waits for it
-    words = torch.empty((3 * n + 7) // 8, dtype=torch.int64, device="cpu").random_(-(2**63), None, generator=generator)
-    high, low = words.view(torch.uint16)[:n], words.view(torch.uint8)[2 * n : 3 * n]
-    torch.add(high.to(x.dtype), low.to(x.dtype), alpha=2.0**-8, out=_flat(out)).mul_(2.0**-16)
-    return out
+def stream_key(x: Tensor, generator: torch.Generator | None) -> int | None:
+    """The key of the random numbers that a function draws for x; None where they are torch's own (`kernels.counts`)."""
+    return kernels.key(generator) if kernels.counts(x) else None
 
 
-def normal_like(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Independent standard normal numbers of x's shape, dtype, device and layout."""
+def uniform_like(
+    x: Tensor, generator: torch.Generator | None = None, key: int | None = None, stream: int = 0
+) -> Tensor:
+    """Independent uniform numbers on [0, 1), of 24 bits at least, of x's shape, dtype, device and layout.
+
+    key: of `stream_key`, with a stream for each set of numbers that are drawn for one x.
+    """
+    return _like("uniform", x, generator, key, stream)
+
+
+def normal_like(x: Tensor, generator: torch.Generator | None = None, key: int | None = None, stream: int = 2) -> Tensor:
+    """Independent standard normal numbers, as `uniform_like` has it."""
+    return _like("normal", x, generator, key, stream)
+
+
+def _like(law: Law, x: Tensor, generator: torch.Generator | None, key: int | None, stream: int) -> Tensor:
+    if key is None:
+        key = stream_key(x, generator)
+    if key is not None:
+        return kernels.drawn(x, law, key, stream)
     if generator is not None and torch.compiler.is_compiling():
-        return _drawn(x, "normal", id(generator))
+        return _drawn(x, law, id(generator))
     out = torch.empty_like(x)
-    if not eager_on_cpu(x):
-        return out.normal_(generator=generator)
-    _flat(out).normal_(generator=generator)  # in another layout it takes a slow path
-    return out
+    return out.uniform_(generator=generator) if law == "uniform" else out.normal_(generator=generator)
 
 
 class Draws:
@@ -123,7 +137,7 @@ _generators: weakref.WeakValueDictionary[int, torch.Generator] = weakref.WeakVal
 
 @torch.library.custom_op("lpsgld::drawn", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
 def _drawn(x: Tensor, law: str, generator: int) -> Tensor:
-    return {"uniform": uniform_like, "normal": normal_like}[law](x, _generators[generator])
+    return _like(law, x, _generators[generator], None, 0)
 
 
 @_drawn.register_fake
@@ -148,11 +162,6 @@ def require_floating(function: str, x: Any) -> None:
 def working(x: Tensor) -> Tensor:
     """x in the precision of the computation: float32, or float64 if x is."""
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
-
-
-def _flat(new: Tensor) -> Tensor:
-    """A tensor that empty_like has just made, hence without gaps or overlaps, in its order in memory."""
-    return new.as_strided((new.numel(),), (1,))
 
 
 def _clip(codes: Tensor, g: Grid) -> Tensor:

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lpsgld import kernels
 from lpsgld.formats import AnyFormat, Format, FormatError, Grid, parse
-from lpsgld.pieces import eager_on_cpu, elementwise
-from lpsgld.rounding import less, normal_like, on_grid, require_floating, uniform_like, working
+from lpsgld.kernels import eager_on_cpu
+from lpsgld.rounding import less, normal_like, on_grid, require_floating, stream_key, uniform_like, working
 
 _REACH = 6.0  # standard deviations of head-room for block and float exponents: exceeded once in 5·10^8 draws
 
@@ -47,18 +48,27 @@ def vc_quantize(
     """
     fmt = parse(fmt)
     variance, std = _checked("vc_quantize", mu, variance, fmt)
-    shared = () if fmt is None else fmt.shared(mu)
-    each = isinstance(variance, Tensor) and variance.dim() > 0
-
-    def drawn(mu: Tensor, *of_elements: Tensor) -> Tensor:
-        *shared, v, s = of_elements if each else (*of_elements, variance, std)
-        work = working(mu)
+    if not isinstance(variance, Tensor) and kernels.fuses(mu):
         if fmt is None:
-            return (work + s * normal_like(work, generator)).to(mu.dtype)
-        g, w = _local(fmt, work, shared, v, s)
-        return on_grid(_codes(work / g.gap, w, generator), g).to(mu.dtype)
+            return kernels.noised(mu, std, kernels.key(generator))
+        if fmt.arithmetic is not None:
+            return kernels.rounded(mu, way(mu, variance, fmt, generator))
+    shared = () if fmt is None else fmt.shared(mu)
+    if mu.is_meta:
+        return torch.empty_like(mu)
+    work = working(mu)
+    if fmt is None:
+        return (work + std * normal_like(work, generator)).to(mu.dtype)
+    g, w = _local(fmt, work, shared, variance, std)
+    return on_grid(_codes(work / g.gap, w, generator), g).to(mu.dtype)
 
-    return elementwise(drawn, mu, *shared, *((variance, std) if each else ()))
+
+def way(mu: Tensor, variance: float, fmt: Format, generator: torch.Generator | None) -> kernels.Way:
+    """What loops are told of how `vc_quantize` rounds μ."""
+    p, blocks = fmt.arithmetic, fmt.blocks(mu)
+    w = math.nan if blocks or p.own else variance / p.gap / p.gap
+    noise = variance, _REACH * variance**0.5, w, max(w - 0.25, 0.0) ** 0.5
+    return kernels.Way(p, blocks, kernels.CORRECTED, kernels.key(generator), noise)
 
 
 class Branches(NamedTuple):
@@ -124,6 +134,8 @@ def _checked(function: str, mu: Any, variance: float | Tensor, fmt: Format | Non
         v = v.where(allowed, math.nan)
     elif not bool(allowed.all()):
         raise ValueError(f"the variance is {v[~allowed][0].item()}, but must be a finite number ≥ 0")
+    elif v.dim() == 0:
+        return v.item(), v.item() ** 0.5
     if v.dim() and fmt is not None and (of_blocks := fmt.shared(v**0.5)):
         return v, *of_blocks
     return v, v**0.5
@@ -140,13 +152,14 @@ def _local(
 
 
 def _codes(t: Tensor, w: float | Tensor, generator: torch.Generator | None) -> Tensor:
-    u = uniform_like(t, generator)
+    key = stream_key(t, generator)
+    u = uniform_like(t, generator, key)
     some, every = _some_and_every(w > 0.25)
     if not some:
         return _correction_branch(t, w, u)
     if every:
-        return _spline_branch(t, w, u, generator)
-    return torch.where(w > 0.25, _spline_branch(t, w, u, generator), _correction_branch(t, w, u))
+        return _spline_branch(t, w, u, generator, key)
+    return torch.where(w > 0.25, _spline_branch(t, w, u, generator, key), _correction_branch(t, w, u))
 
 
 def _some_and_every(wide: bool | Tensor) -> tuple[bool, bool]:
@@ -156,9 +169,11 @@ def _some_and_every(wide: bool | Tensor) -> tuple[bool, bool]:
     return (bool(wide.any()), bool(wide.all())) if eager_on_cpu(wide) else (True, False)
 
 
-def _spline_branch(t: Tensor, w: float | Tensor, u1: Tensor, generator: torch.Generator | None) -> Tensor:
-    u2, xi = uniform_like(t, generator), normal_like(t, generator)
-    spread = (w - 0.25).clamp(min=0).sqrt() if isinstance(w, Tensor) else (w - 0.25) ** 0.5
+def _spline_branch(
+    t: Tensor, w: float | Tensor, u1: Tensor, generator: torch.Generator | None, key: int | None
+) -> Tensor:
+    u2, xi = uniform_like(t, generator, key, 1), normal_like(t, generator, key, 2)
+    spread = _root((w - 0.25).clamp(min=0)) if isinstance(w, Tensor) else (w - 0.25) ** 0.5
     below = t.floor()  # set aside: next to a large t the sum would lose the low bits of the noise, and its mean
     return below + ((t - below) + spread * xi + (u1 + u2 - 0.5)).floor()
 
@@ -169,3 +184,8 @@ def _correction_branch(t: Tensor, w: float | Tensor, u: Tensor) -> Tensor:
     h = ((w - f * (1 - f)) / 2).clamp(min=0)  # the probability of one more gap up, and of one down
     upper = less(u, 1 - (1 - f) * h) + less(u, f + h * (1 - 2 * f)) + less(u, f * h)
     return below - 1 + upper
+
+
+def _root(x: Tensor) -> Tensor:
+    """√x; on the CPU as the processor rounds it: torch's own is off by a last bit there, once in five."""
+    return x.double().sqrt().to(x.dtype) if x.device.type == "cpu" else x.sqrt()

@@ -16,8 +16,8 @@ PACKAGE = Path(lpsgld.__file__).parent
 # A module imports only from its own room, or from one named before it. "lpsgld" is the package's own file,
 # which gathers the public names; what comes before it does without.
 ORDER = """
-    text files pieces metrics
-    formats rounding variance samplers kernels storage diagnostics toy
+    text files kernels loops metrics
+    formats rounding variance samplers storage diagnostics toy
     bnn.devices bnn.data bnn.network bnn.training bnn.judging bnn.costs bnn.studies bnn.cli
     lpsgld
     lab batch publish

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from lpsgld.kernels import Arithmetic, Blocks
 from lpsgld.text import Mistake
 
 LARGEST = torch.finfo(torch.float32).max
@@ -100,6 +101,15 @@ class Format(ABC):
     def nearest(self, x: Tensor, g: Grid) -> Tensor:
         """The codes closest to x, before they are clipped; ties go to even codes, as hardware rounds."""
         return (x / g.gap).round()
+
+    @property
+    def arithmetic(self) -> Arithmetic | None:
+        """What `grid` and `nearest` compute, as numbers for fused loops; None if these cannot."""
+        return None
+
+    def blocks(self, x: Tensor) -> Blocks | None:
+        """Which numbers of x share a scale, for fused loops. Raises FormatError if x lacks the block axis."""
+        return None
 
     def require_head_room(self) -> None:  # noqa: B027 (most formats have it)
         """Raises FormatError, which says why, if no grid around a number is uniform and wide enough for Q^vc."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from lpsgld.formats import base
 from lpsgld.formats.base import Format, FormatError, Grid, Scales
 from lpsgld.formats.fixed import MANTISSA_BITS
+from lpsgld.kernels import TIES, Arithmetic, Blocks
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,16 @@ class Block(Format):
     def cut_axis(self) -> int | None:
         return self.dim
 
-    def shared(self, x: Tensor) -> Scales:
-        """The largest |x| of each block."""
+    def _require_axis(self, x: Tensor) -> None:
         if self.dim >= x.dim() and self.dim > 0:
             raise FormatError(
                 f"block axis {self.dim} of the format block(wl,{self.dim}), but the tensor has shape "
                 f"{tuple(x.shape)}: choose an axis from 0 to {x.dim() - 1}, or -1 for one block in all"
             )
+
+    def shared(self, x: Tensor) -> Scales:
+        """The largest |x| of each block."""
+        self._require_axis(x)
         if x.numel() == 0:
             return (x.new_ones([1] * x.dim()),)
         axes = [axis for axis in range(x.dim()) if axis != self.dim]
@@ -89,6 +93,26 @@ class Block(Format):
         shift = 6 * 2.0 ** (self.wl - 2) * g.gap
         shift = shift.masked_fill(shift.isinf(), 0.0)
         return (((x + shift) - shift) / g.gap + 0.5).floor()
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        high, top = 2.0 ** (self.wl - 1) - 1, base.MAX_EXPONENT - (self.wl - 2)
+        return Arithmetic(
+            low=-high,
+            high=high,
+            ties=TIES.index("up"),
+            drop=self.wl - 2,
+            room=high - 2,
+            when_infinite=top,
+            when_zero=-1 - (self.wl - 2),
+            lowest=base.MIN_EXPONENT,
+            highest=top,
+            shift=6 * 2.0 ** (self.wl - 2),
+        )
+
+    def blocks(self, x: Tensor) -> Blocks:
+        self._require_axis(x)
+        return Blocks(self.dim if 0 <= self.dim < x.dim() else None)
 
     def codes(self, x: Tensor, units: Tensor, *shared: Tensor) -> Tensor:
         return units.to(base.integer_type(self.wl))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lpsgld.formats import base
 from lpsgld.formats.base import Format, FormatError, Grid, Scales
+from lpsgld.kernels import TIES, Arithmetic
 
 MANTISSA_BITS = 24  # float32 holds integers up to 2^24, so codes of more bits could not be simulated exactly
 _FLAGS = ("symmetric", "unclamped")
@@ -81,6 +82,10 @@ class Fixed(Format):
 
     def nearest(self, x: Tensor, g: Grid) -> Tensor:
         return ((x / g.gap + 0.5) - 0.5).round()  # qtorch's own order: it moves a few neighbours of ties
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        return Arithmetic(*self.grid(), ties=TIES.index("even after a sum"))
 
     def codes(self, x: Tensor, units: Tensor, *shared: Tensor) -> Tensor:
         if not bool((units.abs() <= 2.0 ** (self.wl - 1)).all()):  # only an unclamped format gets here

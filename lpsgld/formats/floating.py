@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lpsgld.formats import base
 from lpsgld.formats.base import Format, Grid, Scales
+from lpsgld.kernels import TIES, Arithmetic
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,18 @@ class Floating(Format):
         high = self.largest / gap
         high = high if reach is None else high.clamp(max=codes)
         return Grid(gap, -high, high)
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        return Arithmetic(
+            own=1.0,
+            smallest=2.0**self.lowest,
+            top=2.0**self.top,
+            fraction=2.0**-self.man,
+            largest=self.largest,
+            codes=2.0 ** (self.man + 1),
+            ties=TIES.index("even"),
+        )
 
     def require_head_room(self) -> None:
         base.require_codes(self.name, 2.0 ** (self.man + 1) - 2)
@@ -112,6 +125,10 @@ class Float(Floating):
     @property
     def largest(self) -> float:
         return (2 - 2.0**-self.man) * 2.0 ** min(2 ** (self.exp - 1), base.MAX_EXPONENT)
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        return super().arithmetic._replace(ties=TIES.index("away"))
 
     def nearest(self, x: Tensor, g: Grid) -> Tensor:
         smallest = 2.0**self.lowest  # of the normal numbers; to those below, qtorch adds it in float32

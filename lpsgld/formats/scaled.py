@@ -16,6 +16,7 @@ from lpsgld.formats import base
 from lpsgld.formats.base import Format, FormatError, Grid, Scales
 from lpsgld.formats.fixed import Fixed
 from lpsgld.formats.floating import HARDWARE, Hardware
+from lpsgld.kernels import TIES, Arithmetic, Blocks
 
 Element = Hardware | Fixed
 
@@ -82,6 +83,13 @@ class Scaled(Format):
     @property
     def cut_axis(self) -> int | None:
         return -1
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        return self.element.arithmetic._replace(ties=TIES.index("even"))
+
+    def blocks(self, x: Tensor) -> Blocks:
+        return Blocks(None) if x.dim() == 0 else Blocks(self._axis_of(x), self.block)
 
     def codes(self, x: Tensor, units: Tensor, *shared: Tensor) -> Tensor:
         y = x / self.scale(*shared)
@@ -176,10 +184,24 @@ class MX(Scaled):
         top = math.frexp(element.largest)[1] - 1
         if reach is None:
             e = base.exponent(largest) - top
+            e = e.masked_fill(largest == 0, -_BIAS)
         else:
             e = base.exponent_above((largest + reach) / (element.largest - 2 * element.coarsest))
-        e = e.masked_fill(largest.isinf(), _BIAS - top).masked_fill(largest == 0, -_BIAS).clamp(-_BIAS, _BIAS)
+        e = e.masked_fill(largest.isinf(), _BIAS - top).clamp(-_BIAS, _BIAS)
         return torch.ldexp(torch.ones_like(largest), e).masked_fill(largest.isnan(), torch.nan)
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        element = self.element
+        top = math.frexp(element.largest)[1] - 1
+        return super().arithmetic._replace(
+            drop=top,
+            room=element.largest - 2 * element.coarsest,
+            when_infinite=_BIAS - top,
+            when_zero=-_BIAS,
+            lowest=-_BIAS,
+            highest=_BIAS,
+        )
 
     def require_head_room(self) -> None:
         self.element.require_head_room()
@@ -238,6 +260,9 @@ class NVFP4(Scaled):
         ratio = largest / _E2M1.largest / tensor
         g = _E4M3.grid(ratio)
         return (_E4M3.nearest(ratio, g) * g.gap).clamp(2.0 ** (_E4M3.lowest - _E4M3.man), _E4M3.largest) * tensor
+
+    def blocks(self, x: Tensor) -> Blocks:
+        return super().blocks(x)._replace(scale=lambda largest: self.scale(largest, largest.amax()))
 
     def _tensor_scale(self, whole: Tensor) -> Tensor:
         ratio = (whole.float() / (_E2M1.largest * _E4M3.largest)).clamp(2.0**-100, 2.0**116)

@@ -1,7 +1,7 @@
 """What every low-precision optimizer shares: settings of groups, θ in full precision, the watch for NaN, speed.
 
-On the CPU a step goes through one parameter after the other, piece by piece (`lpsgld/pieces.py`); on an accelerator and
-when compiled, through a few stacks of them (`stacks.py`). What one step does is told by the samplers, a module each.
+On the CPU a step goes through one parameter after the other; on an accelerator and when compiled, through a few stacks
+of them (`stacks.py`). What one step does is told by the samplers, a module each.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from lpsgld import formats, text
 from lpsgld.formats import Format, FormatError, whole_blocks_axis
-from lpsgld.pieces import pieces
 from lpsgld.rounding import Draws, quantize, working
 from lpsgld.samplers.accumulators import Accumulator, require_accumulator
 from lpsgld.samplers.stacks import Stacks
@@ -173,17 +172,16 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
             if params and (self._compiled or params[0].device.type != "cpu"):
                 self._step_stacked(params, group["lr"], setting, index)
             else:
-                self._step_in_pieces(params, group["lr"], setting)
+                self._step_each(params, group["lr"], setting)
             for p in params:
                 self._leave(p)
         return loss
 
-    def _step_in_pieces(self, params: list[Tensor], lr: float | Tensor, setting: Setting) -> None:
+    def _step_each(self, params: list[Tensor], lr: float | Tensor, setting: Setting) -> None:
         for p in params:
             kept = self.state.get(p, {})
             tensors = p, p.grad, kept.get("theta", p), *(kept[name] for name in self.memory)
-            for part in pieces(*tensors, axis=setting.whole_blocks_axis()):
-                _step_tensor(self.moved, part, lr, setting, self.generator)
+            _step_tensor(self.moved, tensors, lr, setting, self.generator)
 
     def _step_stacked(self, params: list[Tensor], lr: float | Tensor, setting: Setting, group: int) -> None:
         states = [self.state.get(p, {}) for p in params]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lpsgld import text
 from lpsgld.formats import AnyFormat
-from lpsgld.rounding import quantize, require_floating, working
+from lpsgld.rounding import normal_like, quantize, require_floating, working
 from lpsgld.samplers import sgld
 from lpsgld.samplers.accumulators import Accumulator
 from lpsgld.toy.exact import Law
@@ -50,7 +50,7 @@ def slope(
     """∇U(Q_W(θ)) + noise: the stochastic gradient that a sampler sees at θ."""
     seen = quantize(theta, weight, generator=generator) if accumulator == "full" else theta
     exact = target.gradient(seen)
-    return exact + gradient_noise * torch.empty_like(exact).normal_(generator=generator) if gradient_noise else exact
+    return exact + gradient_noise * normal_like(exact, generator) if gradient_noise else exact
 
 
 def run(

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from lpsgld import SGHMC, SGLD, quantize
+from lpsgld.rounding import normal_like
 from lpsgld.toy.momentum import stationary
 from lpsgld.toy.targets import Gaussian
 from tests.checks import assert_mean
@@ -33,7 +34,7 @@ def test_two_steps_follow_the_formula_of_the_docstring():
     theta, w, noises = p.detach().clone(), 0, generator(2)
     for seed in (3, 4):
         g = torch.randn(1000, generator=generator(seed))
-        noise = torch.empty(1000).normal_(generator=noises)
+        noise = normal_like(torch.empty(1000), noises)
         w = 0.7 * w - 0.1 * (g + 0.01 * theta) + math.sqrt(2 * 0.3 * 0.1 * 0.3 / 50) * noise
         theta = theta + w
         stepped(p, optimizer, g)

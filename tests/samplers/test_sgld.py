@@ -8,6 +8,7 @@ from qtorch import BlockFloatingPoint, FixedPoint
 
 from lpsgld import SGLD, NonFiniteGradient, formats, quantize
 from lpsgld.bnn.training.schedules import constant, cyclical, decay
+from lpsgld.rounding import normal_like
 from lpsgld.samplers.accumulators import accumulate
 from tests.checks import assert_mean
 
@@ -28,7 +29,7 @@ def test_one_step_follows_the_formula_of_the_docstring():
     optimizer = SGLD([p], 0.1, num_data=50, temperature=0.3, weight_decay=0.01, generator=generator(2))
     p.grad = g.clone()
     optimizer.step()
-    noise = torch.empty(1000).normal_(generator=generator(2))
+    noise = normal_like(torch.empty(1000), generator(2))
     expected = before - 0.1 * (g + 0.01 * before) + math.sqrt(2 * 0.1 * 0.3 / 50) * noise
     assert torch.allclose(p, expected, atol=1e-6) and torch.equal(p.grad, g)
 

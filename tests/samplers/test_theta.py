@@ -116,13 +116,13 @@ def as_a_vector(net, value):
 @pytest.mark.parametrize("write", [load, fill, through_data, another_tensor, as_a_vector])
 @pytest.mark.parametrize("steps_before", [0, 3])
 @pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("kind", ["pieces", pytest.param("stacks", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["each", pytest.param("stacks", marks=pytest.mark.slow)])
 def test_weights_loaded_later_are_where_the_chain_goes_on(write, steps_before, stored, kind, monkeypatch):
     net = nn.Linear(30, 1, bias=False)
     nn.init.constant_(net.weight, -0.25)
     optimizer = SGLD(net.parameters(), 0.1, num_data=1, temperature=0.0, weight="fixed(8,3)")
     if kind == "stacks":
-        monkeypatch.setattr(optimizer, "_step_in_pieces", lambda p, lr, s: optimizer._step_stacked(p, lr, s, 0))
+        monkeypatch.setattr(optimizer, "_step_each", lambda p, lr, s: optimizer._step_stacked(p, lr, s, 0))
     moved(net.weight, optimizer, 0.0, steps_before)
     write(net, 0.5)
     if stored:
