@@ -105,6 +105,11 @@ def fuses(x: Tensor) -> bool:
     return counts(x)
 
 
+def dense(x: Tensor) -> bool:
+    """Whether the numbers of x lie one behind the other in memory, in whatever order."""
+    return x.stride() == torch.empty_like(x).stride()
+
+
 @cache
 def _loops() -> ModuleType | None:
     """`loops.py`, or None where there is no numba: said once."""
@@ -204,6 +209,11 @@ def moved(
     _in_parts(theta_flat.size, part)
     if way.blocks:
         _round(theta_flat, out_flat, way, _scale(np.maximum.reduce(found), way), shape)
+
+
+def largest(x: Tensor) -> float:
+    """max|x| of a dense tensor, NaN if there is one; 0 if there is nothing."""
+    return float(_largest(x, _flat(x), Blocks(None))[0][0]) if x.numel() else 0.0
 
 
 def _round(source: np.ndarray, out: np.ndarray, way: Way, scale: np.ndarray, shape: np.ndarray) -> None:

@@ -54,8 +54,9 @@ def _float(bits):
 
 @njit(error_model="numpy")
 def _copy(x, i, out, j, n):
-    for k in range(n):  # an assignment of slices takes seconds to compile
-        out[j + k] = x[i + k]
+    source, target = x[i : i + n], out[j : j + n]
+    for k in range(n):  # an assignment of slices takes seconds to compile; i + k might be negative, and is then slow
+        target[k] = source[k]
 
 
 @njit(error_model="numpy")
@@ -165,7 +166,8 @@ def draw(out, start, stop, key, stream, normal):
 
 @njit(error_model="numpy")
 def _run(i, shape):
-    """How many numbers from number i on are in one block, or in as many that follow each other; which one; which."""
+    """How many numbers from number i on are in one block (step 0), or in a block each, one after the other (step 1),
+    the first of these blocks, and the step."""
     length, inner, block, per_outer, per_block, per_inner = shape
     row, r = i // inner, i % inner
     o, l = row // length, row % length  # noqa: E741
@@ -187,8 +189,9 @@ def _largest(x, offset, start, stop, shape, out):
         n = min(n, stop - i)
         part = bits[i - offset : i - offset + n]
         if step:
+            each = found[index : index + n]
             for j in range(n):
-                found[index + j * step] = max(found[index + j * step], part[j] & _SIGNLESS)
+                each[j] = max(each[j], part[j] & _SIGNLESS)
         else:
             most = found[index]
             for j in range(n):
@@ -246,8 +249,7 @@ def _spread(scale, start, n, shape, out):
         count, index, step = _run(start + j, shape)
         count = min(count, n - j)
         if step:
-            for k in range(count):
-                out[j + k] = scale[index + k * step]
+            _copy(scale, index, out, j, count)
         else:
             part, one = out[j : j + count], scale[index]
             for k in range(count):

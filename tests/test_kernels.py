@@ -12,7 +12,7 @@ import torch
 from qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
 from scipy import stats
 
-from lpsgld import formats, kernels, quantize, vc_quantize
+from lpsgld import SGLD, formats, kernels, quantize, vc_quantize
 from lpsgld.rounding import normal_like, uniform_like
 from tests.checks import FALSE_ALARM, assert_law
 
@@ -120,6 +120,50 @@ def test_a_generator_is_asked_once_a_call_whatever_is_drawn():
     uniform_like(torch.ones(3, 3), asked)
     quantize(torch.ones(10), "fixed(8,3)", "nearest", asked)
     assert torch.equal(asked.get_state(), expected.get_state())
+
+
+STEPS = [None, "fixed(8,8)", "fixed(16,12)", "block(8,0)", "block(8,-1)", "float(4,3)", "float(5,10)"]
+STEPS += ["mxfp8(e4m3,axis=0)", "mxint8(block=4)", "nvfp4"]
+
+
+@pytest.mark.parametrize("fmt", STEPS)
+@pytest.mark.parametrize("accumulator", ["full", "naive", "vc"])
+@pytest.mark.parametrize("lr", [0.1, torch.tensor(0.1)], ids=["number", "tensor"])
+def test_a_whole_step_has_the_bits_of_its_formula(monkeypatch, fmt, accumulator, lr):
+    """Three steps; also with gradients laid out otherwise, without noise, and with more noise than a gap."""
+    if (fmt, accumulator) == ("nvfp4", "vc"):
+        pytest.skip("nvfp4 has no variance correction")
+    shapes = [(7, 6, 3, 3), (300, 40), (4000,), (1, 1), (3, 0)] + [()] * ("axis" not in (fmt or ""))
+
+    def weights(temperature: float, weight_decay: float) -> list[torch.Tensor]:
+        params = [torch.nn.Parameter(0.1 * torch.randn(shape, generator=generator(1))) for shape in shapes]
+        params[0].data = params[0].data.to(memory_format=torch.channels_last)
+        noise = dict(num_data=500, temperature=temperature, weight_decay=weight_decay, generator=generator(2))
+        optimizer = SGLD(params, lr, weight=fmt, grad=fmt, accumulator=accumulator, **noise)
+        for i in range(3):
+            for p in params:
+                p.grad = 0.3 * torch.randn(p.shape, generator=generator(i))
+            optimizer.step()
+        thetas = [optimizer.state[p]["theta"] for p in params if "theta" in optimizer.state.get(p, {})]
+        return [*(p.detach() for p in params), *thetas]
+
+    settings = [(1.0, 0.01), (0.0, 0.0), (1e3, 0.01)]
+    fused = [weights(*setting) for setting in settings]
+    monkeypatch.setattr(SGLD, "fused", staticmethod(lambda *_: False))
+    for a, setting in zip(fused, settings, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a, weights(*setting), strict=True))
+
+
+def test_a_step_is_fused(monkeypatch):
+    """Where it was not, the test above would compare formulas with formulas."""
+    p, calls = torch.nn.Parameter(torch.ones(3, 4)), []
+    moved = kernels.moved
+    monkeypatch.setattr(kernels, "moved", lambda *arguments: calls.append(moved(*arguments)))
+    for accumulator in ("full", "naive", "vc"):
+        optimizer = SGLD([p], 0.1, num_data=10, weight="block(8,0)", grad="fixed(8,8)", accumulator=accumulator)
+        p.grad = torch.ones_like(p)
+        optimizer.step()
+    assert len(calls) == 3
 
 
 # ---- random numbers --------------------------------------------------------------------------------------------------

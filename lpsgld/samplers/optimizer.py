@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from lpsgld import formats, text
+from lpsgld import formats, kernels, text
 from lpsgld.formats import Format, FormatError, whole_blocks_axis
 from lpsgld.rounding import Draws, quantize, working
 from lpsgld.samplers.accumulators import Accumulator, require_accumulator
@@ -124,6 +124,11 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
     def moved(theta: Tensor, slope: Tensor, lr: float | Tensor, setting: Setting, generator, *memory: Tensor) -> Tensor:
         """θ after one step, where the mean loss has this slope: a new tensor. Memory is updated in place."""
 
+    @staticmethod
+    def fused(*tensors_lr_setting_generator) -> bool:
+        """`_step_tensor`, the same bits in one pass over memory, where there are loops for it: whether there were."""
+        return False
+
     @torch.no_grad()
     def add_param_group(self, param_group: dict) -> None:
         """Adds a group (its own lr, formats, ... if given) and rounds its parameters onto their grid.
@@ -180,8 +185,11 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
     def _step_each(self, params: list[Tensor], lr: float | Tensor, setting: Setting) -> None:
         for p in params:
             kept = self.state.get(p, {})
-            tensors = p, p.grad, kept.get("theta", p), *(kept[name] for name in self.memory)
-            _step_tensor(self.moved, tensors, lr, setting, self.generator)
+            # random numbers follow the places in memory, which should be the parameter's
+            slope = p.grad if p.grad.stride() == p.stride() else torch.empty_like(p).copy_(p.grad)
+            tensors = p, slope, kept.get("theta", p), *(kept[name] for name in self.memory)
+            if not self.fused(*tensors, lr, setting, self.generator):
+                _step_tensor(self.moved, tensors, lr, setting, self.generator)
 
     def _step_stacked(self, params: list[Tensor], lr: float | Tensor, setting: Setting, group: int) -> None:
         states = [self.state.get(p, {}) for p in params]
@@ -307,8 +315,14 @@ def _fused(function: Callable[..., None], device: torch.device) -> Callable[...,
 def _largest(tensors: list[Tensor]) -> Tensor:
     """max|x| of each tensor; NaN and inf come through."""
     if tensors[0].device.type == "cpu":  # there _foreach_norm takes 15 times as long
-        return torch.stack([torch.stack(x.aminmax()).abs().amax() for x in tensors])
+        return torch.stack([_largest_on_cpu(x.detach()) for x in tensors])
     return torch.stack(torch._foreach_norm(tensors, torch.inf))
+
+
+def _largest_on_cpu(x: Tensor) -> Tensor:
+    if kernels.fuses(x) and kernels.dense(x):
+        return torch.tensor(kernels.largest(x), dtype=x.dtype, device=x.device)
+    return torch.stack(x.aminmax()).abs().amax()
 
 
 def _require_fit(name: str, p: Tensor, setting: Setting) -> None:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lpsgld import kernels, rounding
+from lpsgld import variance as corrected
 from lpsgld.formats import AnyFormat
 from lpsgld.rounding import quantize, working
 from lpsgld.samplers.accumulators import Accumulator, accumulate
@@ -43,7 +45,12 @@ def proposal(
     """
     theta = working(theta)
     mean = theta - lr * decayed(theta, slope, weight_decay, grad, generator)
-    return Proposal(mean, 2 * lr * temperature / num_data)
+    return Proposal(mean, noise(lr, temperature, num_data))
+
+
+def noise(lr: float | Tensor, temperature: float, num_data: int) -> float | Tensor:
+    """v of `proposal`."""
+    return 2 * lr * temperature / num_data
 
 
 def decayed(
@@ -147,3 +154,23 @@ class SGLD(LowPrecisionOptimizer):
             grad=setting.grad,
             generator=generator,
         )
+
+    @staticmethod
+    def fused(p: Tensor, slope: Tensor, theta: Tensor, lr: float | Tensor, setting: Setting, generator) -> bool:
+        plain = all(kernels.fuses(x) for x in (p, slope, theta))
+        formats = [fmt for fmt in (setting.weight, setting.grad) if fmt is not None]
+        alike = kernels.dense(p) and p.stride() == theta.stride() == slope.stride() and p.numel()
+        if not (plain and alike and all(fmt.arithmetic for fmt in formats)):
+            return False
+        variance = noise(lr, setting.temperature, setting.num_data)
+        variance = variance.item() if isinstance(variance, Tensor) else variance
+        # in the order in which the functions of `step` ask for their keys
+        grad = None if setting.grad is None else rounding.way(slope, setting.grad, "stochastic", generator)
+        if setting.accumulator == "vc" and setting.weight is not None:
+            added, weight = (0.0, 0), corrected.way(theta, variance, setting.weight, generator)
+        else:
+            added, weight = (variance**0.5, kernels.key(generator)), None
+            if setting.weight is not None:
+                weight = rounding.way(theta, setting.weight, "stochastic", generator)
+        kernels.moved(theta, slope, p, float(lr), float(setting.weight_decay), grad, added, weight)
+        return True
