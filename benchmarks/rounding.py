@@ -15,7 +15,7 @@ from benchmarks.timing import Row, interleaved
 from lpsgld import formats, quantize, vc_quantize
 from lpsgld.rounding import normal_like, uniform_like
 
-GOALS = {"fixed(8,8)": "3", "block(8,0)": "5", "block(8,-1)": "5"}  # of stochastic rounding
+GOALS = {"fixed(8,8)": "15", "block(8,0)": "15", "block(8,-1)": "15"}  # of stochastic rounding
 VARIANCES = {"v < v0": 1e-9, "v > v0": 1e-3}  # for weights of about 0.1, on either side of Δ²/4
 
 
