@@ -15,6 +15,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch  # noqa: E402
 
+from lpsgld import kernels  # noqa: E402
+
 # qtorch compiles its extension with ninja, which pip puts beside this interpreter.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 SLOW_FIXTURES = {"browser", "server", "smoke"}
@@ -23,6 +25,12 @@ SLOW_FIXTURES = {"browser", "server", "smoke"}
 def find_chromium() -> str | None:
     """Path of the system's Chromium (or Chrome), or None."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the loops before any worker starts: whoever compiles says so on stderr, where tests look for errors."""
+    if not hasattr(config, "workerinput"):
+        kernels.counts(torch.zeros(1))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -12,7 +12,7 @@ import torch
 from qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
 from scipy import stats
 
-from lpsgld import SGLD, formats, kernels, quantize, vc_quantize
+from lpsgld import SGLD, formats, kernels, quantize, variance, vc_quantize
 from lpsgld.rounding import normal_like, uniform_like
 from tests.checks import FALSE_ALARM, assert_law
 
@@ -72,6 +72,19 @@ def test_the_same_bits_as_the_formulas(monkeypatch, x, fmt):
     monkeypatch.setattr(kernels, "fuses", lambda x: False)
     assert all(same(a, way()) for a, way in zip(fused, ways, strict=True))
     assert all(a.stride() == torch.empty_like(x).stride() for a in fused)
+
+
+@pytest.mark.parametrize("fmt", ["fixed(8,3)", "block(8,0)", "block(8,1)", "block(8,-1)", "float(4,3)", "mxfp8(e4m3)"])
+@pytest.mark.parametrize("v", [0.0, 1e-5, 0.003, 0.1])
+def test_the_branch_free_path_of_accelerators_takes_the_same_branches(monkeypatch, fmt, v):
+    x = torch.randn(30, 20, generator=generator()) * torch.logspace(-3, 0, 20)
+    each = torch.full_like(x, v)
+    loops = vc_quantize(x, v, fmt, generator(2))
+    on_the_cpu = vc_quantize(x, each, fmt, generator(2))
+    monkeypatch.setattr(kernels, "fuses", lambda x: False)
+    monkeypatch.setattr(variance, "eager_on_cpu", lambda x: False)
+    for given in (v, each):
+        assert same(vc_quantize(x, given, fmt, generator(2)), loops) and same(on_the_cpu, loops)
 
 
 def test_in_full_precision_too(monkeypatch):
@@ -232,8 +245,8 @@ def test_normal_numbers_are_normal():
     """Moments up to the fourth within 6 standard errors, Kolmogorov-Smirnov, the tails, and pairs from one angle."""
     n = 4_000_000
     x = kernels.drawn(torch.empty(n), "normal", 3, 2).double().numpy()
-    for power, mean, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
-        assert abs((x**power).mean() - mean) < 6 * (variance / n) ** 0.5
+    for power, mean, var in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
+        assert abs((x**power).mean() - mean) < 6 * (var / n) ** 0.5
     assert stats.kstest(x, "norm").pvalue > FALSE_ALARM
     for bound in (2.0, 3.0, 4.0, 4.5):
         for tail in (x > bound, x < -bound):

@@ -94,7 +94,7 @@ class SGLD(LowPrecisionOptimizer):
     with the same seed, `generator=torch.Generator(device).manual_seed(seed)`; gradients are averaged by the wrapper,
     and num_data counts the whole training set. Quantizers should draw differently for different images: leave them to
     torch's default generator, seeded by the rank, or give them generators of their own. What one process draws more
-    often than another (in a smaller batch, or evaluating alone) then never reaches the weights.
+    often than another (evaluating alone, say) then never reaches the weights.
 
     params: tensors, groups, or `model.named_parameters()`, whose names then appear in errors. lr: step size on the
     mean loss, a number or a 0-d tensor. weight, grad: number formats of weights and gradients: a format, its name or a

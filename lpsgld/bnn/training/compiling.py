@@ -54,7 +54,7 @@ def compiled(choice: Choice, device: torch.device) -> Decision:
     """Whether a training step on that device is compiled with `torch.compile`.
 
     True: yes. False: no. "auto": on CUDA, if a trial shows that the compiler works; not on the CPU, where the compiled
-    step of a ResNet takes 1.6 times as long as the eager one, even where that has no loops of ours. Raises
+    step of a ResNet took 1.6 times as long as the eager one before that had loops of its own. Raises
     CompileError if it must be compiled and the trial fails, ValueError for another choice.
     """
     _require_choice("compile", choice)
