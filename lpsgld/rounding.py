@@ -43,7 +43,7 @@ def quantize(
     require_floating("quantize", x)
     require_rounding(rounding)
 
-    if fmt.arithmetic is not None and kernels.fuses(x):
+    if kernels.fuses(x) and fmt.arithmetic is not None:
         return kernels.rounded(x, way(x, fmt, rounding, generator))
     shared = fmt.shared(x)
     if x.is_meta:
