@@ -31,11 +31,12 @@ def rows(values: int, repetitions: int, device: torch.device) -> Iterator[Row]:
 
 
 def draw(x: Tensor, uniforms: int, normals: int = 0) -> None:
-    """Draw random numbers for every element of x, as our functions do, and drop them."""
-    for _ in range(uniforms):
-        uniform_like(x)
-    for _ in range(normals):
-        normal_like(x)
+    """Draw random numbers for every element of x, as our functions do, and drop them (from the cache of a CPU)."""
+    for part in x.flatten().split(2**19) if x.device.type == "cpu" else (x,):
+        for _ in range(uniforms):
+            uniform_like(part)
+        for _ in range(normals):
+            normal_like(part)
 
 
 @cache
