@@ -289,9 +289,15 @@ def test_recorded_sweeps_say_where_they_come_from():
 
 @pytest.mark.slow
 def test_this_code_gives_the_recorded_numbers():
-    """SGD in float32 does not round, so that other machines give nearly the same."""
+    """Up to the draws of mini-batches: these were recorded before random numbers came from a counter.
+
+    Means of five seeds within 3.5 standard errors: a change of the draws breaks this once in 120 (Student's t).
+    """
     result = Sweep.read(RECORDED / "digits-logistic.json")
     point = Point("sgd", "full", None)
     with seeded(CPU, result.settings.seed, *point.key):
         row = sweep._measure(point, result.settings, datasets.load("digits"), CPU)
-    assert row["nll"]["32"] == pytest.approx(result.rows[str(point)]["nll"]["32"], rel=1e-3)
+    now, recorded = (np.array(r["nll"]["32"]) for r in (row, result.rows[str(point)]))
+    assert len(now) == len(recorded) == 5 and now.std() < 0.02 * now.mean()
+    error = np.sqrt((now.var(ddof=1) + recorded.var(ddof=1)) / 5)
+    assert abs(now.mean() - recorded.mean()) < 3.5 * error
