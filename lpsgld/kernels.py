@@ -79,13 +79,12 @@ class Way(NamedTuple):
 
     p: Arithmetic
     blocks: Blocks | None
-    mode: int
+    mode: Literal["stochastic", "nearest", "corrected"] | None
     key: int = 0
     noise: tuple[float, float, float, float] = (0.0, -1.0, math.nan, math.nan)
 
 
-STOCHASTIC, NEAREST, CORRECTED, NOT = range(4)  # modes
-_NO_WAY = Way(Arithmetic(), None, NOT)
+_NO_WAY = Way(Arithmetic(), None, None)
 
 # ---- who may -----------------------------------------------------------------------------------------------------
 
@@ -128,7 +127,7 @@ def _listener(event: ModuleType):
 
         def on_start(self, event) -> None:
             if not self.said:
-                print("lpsgld: compiling its loops for this processor, once (some 10 seconds)", file=sys.stderr)
+                print("lpsgld: compiling its loops for this processor, once (some 20 seconds)", file=sys.stderr)
             Once.said = True
 
         def on_end(self, event) -> None:
@@ -194,14 +193,15 @@ def moved(
     grad_most, grad_shape = _largest(theta, slope_flat, grad_way.blocks)
     grad_scale = _scale(grad_most, grad_way)
     shape, count = _shape(theta, way.blocks)
-    mode = NOT if way.blocks else way.mode
+    modes = _loops().MODES
+    mode, grad_mode = modes.index(None if way.blocks else way.mode), modes.index(grad_way.mode)
     numbers, extra = np.array([lr, weight_decay, noise[0]], np.float32), np.array(way.noise, np.float32)
     constants, grad_constants, found, loop = _constants(way.p), _constants(grad_way.p), [], _loops().moved
     one = np.ones(1, np.float32)
 
     def part(start: int, stop: int) -> None:
         most = np.zeros(count if way.blocks else 0, np.float32)
-        to_grad = grad_constants, grad_scale, grad_shape, grad_way.mode, grad_way.key
+        to_grad = grad_constants, grad_scale, grad_shape, grad_mode, grad_way.key
         to_weight = constants, one, shape, mode, way.key
         loop(theta_flat, slope_flat, out_flat, start, stop, numbers, *to_grad, noise[1], *to_weight, extra, most)
         found.append(most)
@@ -217,9 +217,10 @@ def largest(x: Tensor) -> float:
 
 
 def _round(source: np.ndarray, out: np.ndarray, way: Way, scale: np.ndarray, shape: np.ndarray) -> None:
-    loop, constants, noise = _loops().rounded, _constants(way.p), np.array(way.noise, np.float32)
+    loop, mode = _loops().rounded, _loops().MODES.index(way.mode)
+    constants, noise = _constants(way.p), np.array(way.noise, np.float32)
     _in_parts(
-        out.size, lambda start, stop: loop(source, out, start, stop, constants, scale, shape, way.mode, way.key, noise)
+        out.size, lambda start, stop: loop(source, out, start, stop, constants, scale, shape, mode, way.key, noise)
     )
 
 

@@ -5,17 +5,17 @@ gaps, rounding) is one straight loop over them, short enough to be vectorised. E
 `rounding.py`, `variance.py` and `formats/`, operation by operation, so that the bits agree.
 
 Random numbers are Philox4x32 with 7 rounds (Salmon, Moraes, Dror and Shaw 2011, "Parallel random numbers: as easy as
-1, 2, 3"): a keyed bijection of a counter, so that any number of a sequence is there without the ones before. It passes
-all tests of BigCrush from 7 rounds on (their table 2; 10, as on GPUs, are a margin for which a CPU pays 40 %).
+1, 2, 3"): a keyed bijection of a counter, so that any number of a sequence is there without the ones before. By
+the paper it passes BigCrush from 7 rounds on; the 10 that GPUs take are a margin.
 """
 
 import numpy as np
 from numba import njit
 from numba.core.types import float32, int64, uint64, void
 
-from lpsgld.kernels import CORRECTED, NEAREST, NOT, STOCHASTIC
-
 CHUNK = 1024
+MODES = ("stochastic", "nearest", "corrected", None)  # how a number is rounded, told by its place here
+_STOCHASTIC, _NEAREST, _CORRECTED, _NOT = range(4)
 _QUARTER = CHUNK // 4
 
 _u32, _i32, _f32 = np.uint32, np.int32, np.float32
@@ -371,12 +371,12 @@ def _round_chunk(a, work, first, n, p, scale, shape, mode, key, noise):
     if scale.size > 1:
         _spread(scale, first, n, shape, s)
     if scale.size > 1 or p[3] != _ZERO:
-        _gaps(a, s, p, noise[1] if mode == CORRECTED else -_ONE, gap, low, high)
-    if mode == NEAREST:
+        _gaps(a, s, p, noise[1] if mode == _CORRECTED else -_ONE, gap, low, high)
+    if mode == _NEAREST:
         _nearest(a, gap, low, high, p)
         return
     _uniforms(u1, key, 0, first // CHUNK)
-    if mode == STOCHASTIC:
+    if mode == _STOCHASTIC:
         _stochastic(a, gap, low, high, u1)
         return
     spread, wide = xi, 0
@@ -469,7 +469,7 @@ def moved(
     """θ[start:stop] after one step of `sgld.step`, in place, and rounded in `out`, which may be θ.
 
     numbers: step size, weight decay, standard deviation of the noise that is added before rounding. Where weights
-    share scales, which are not known before all have moved, θ is left unrounded (mode NOT), and the largest of each
+    share scales, which are not known before all have moved, θ is left unrounded (mode None), and the largest of each
     block goes into `most`.
     """
     lr, decay, std = numbers[0], numbers[1], numbers[2]
@@ -482,7 +482,7 @@ def moved(
         n = min(CHUNK, stop - first)
         _copy(theta, first, a, 0, n)
         _copy(slope, first, g, 0, n)
-        if grad_mode != NOT:
+        if grad_mode != _NOT:
             _round_chunk(g, grad_work, first, n, grad, grad_scale, grad_shape, grad_mode, grad_key, nothing)
         if decay != _ZERO:
             for j in range(CHUNK):
@@ -491,7 +491,7 @@ def moved(
             a[j] -= lr * g[j]
         _add_noise(a, xi, noise_key, first, std)
         _copy(a, 0, theta, first, n)
-        if mode != NOT:
+        if mode != _NOT:
             _round_chunk(a, work, first, n, p, scale, shape, mode, key, noise)
             _copy(a, 0, out, first, n)
         elif most.size:

@@ -58,9 +58,8 @@ def quantize(
 
 def way(x: Tensor, fmt: Format, rounding: Rounding, generator: torch.Generator | None) -> kernels.Way:
     """What loops are told of how `quantize` rounds x."""
-    if rounding == "nearest":
-        return kernels.Way(fmt.arithmetic, fmt.blocks(x), kernels.NEAREST)
-    return kernels.Way(fmt.arithmetic, fmt.blocks(x), kernels.STOCHASTIC, kernels.key(generator))
+    key = kernels.key(generator) if rounding == "stochastic" else 0
+    return kernels.Way(fmt.arithmetic, fmt.blocks(x), rounding, key)
 
 
 def round_stochastic(t: Tensor, u: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ def way(mu: Tensor, variance: float, fmt: Format, generator: torch.Generator | N
     p, blocks = fmt.arithmetic, fmt.blocks(mu)
     w = math.nan if blocks or p.own else variance / p.gap / p.gap
     noise = variance, _REACH * variance**0.5, w, max(w - 0.25, 0.0) ** 0.5
-    return kernels.Way(p, blocks, kernels.CORRECTED, kernels.key(generator), noise)
+    return kernels.Way(p, blocks, "corrected", kernels.key(generator), noise)
 
 
 class Branches(NamedTuple):
