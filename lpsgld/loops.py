@@ -83,12 +83,17 @@ def _unit(word):
     return _f32(_i32(word >> _EIGHT)) * _UNIT
 
 
+@njit(error_model="numpy", forceinline=True)
+def _counter(key, chunk):
+    """The counter's two words at the start of a chunk, and the two of the key."""
+    first = np.uint64(chunk) * np.uint64(_QUARTER)
+    return _u32(first), _u32(first >> _HALF_WORD), _u32(key), _u32(key >> _HALF_WORD)
+
+
 @njit(error_model="numpy")
 def _uniforms(u, key, stream, chunk):
     """Uniform numbers on [0, 1) of 24 bits: those of chunk number `chunk` of this stream of this key."""
-    first = np.uint64(chunk) * np.uint64(_QUARTER)
-    low, high = _u32(first), _u32(first >> _HALF_WORD)
-    k0, k1, c2 = _u32(key), _u32(key >> _HALF_WORD), _u32(stream)
+    (low, high, k0, k1), c2 = _counter(key, chunk), _u32(stream)
     for j in range(_QUARTER):
         a, b, c, d = _philox(_u32(low + _u32(j)), high, c2, k0, k1)
         u[j], u[_QUARTER + j], u[2 * _QUARTER + j], u[3 * _QUARTER + j] = _unit(a), _unit(b), _unit(c), _unit(d)
@@ -137,9 +142,7 @@ def _box_muller(a, b):
 @njit(error_model="numpy")
 def _normals(xi, key, stream, chunk):
     """Standard normal numbers, like `_uniforms`."""
-    first = np.uint64(chunk) * np.uint64(_QUARTER)
-    low, high = _u32(first), _u32(first >> _HALF_WORD)
-    k0, k1, c2 = _u32(key), _u32(key >> _HALF_WORD), _u32(stream)
+    (low, high, k0, k1), c2 = _counter(key, chunk), _u32(stream)
     for j in range(_QUARTER):
         a, b, c, d = _philox(_u32(low + _u32(j)), high, c2, k0, k1)
         xi[j], xi[_QUARTER + j] = _box_muller(a, b)

@@ -40,6 +40,8 @@ class NonFiniteGradient(FloatingPointError):
 class Setting:
     """What stays the same over the steps of a parameter group. An optimizer may add to it."""
 
+    proposing: ClassVar = ("temperature", "num_data", "weight_decay", "grad")  # what the sampler's `proposal` asks for
+
     temperature: float
     num_data: int
     weight_decay: float
@@ -82,6 +84,9 @@ class Setting:
 
     def whole_blocks_axis(self) -> int | None:
         return whole_blocks_axis(self.weight, self.grad)
+
+    def of_proposal(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.proposing}
 
 
 class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):

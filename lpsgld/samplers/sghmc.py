@@ -96,6 +96,8 @@ def require_reach(weight: AnyFormat, std: float) -> None:
 class MomentumSetting(Setting):
     """Also the share of its displacement that a step takes over from the last one."""
 
+    proposing = ("momentum", *Setting.proposing)
+
     momentum: float = 0.0
 
     @classmethod
@@ -163,7 +165,7 @@ class SGHMC(LowPrecisionOptimizer):
     def proposed(
         theta: Tensor, slope: Tensor, lr: float | Tensor, setting: MomentumSetting, displacement: Tensor
     ) -> Proposal:
-        mean, variance = proposal(theta, displacement, slope, lr, **_deciding(setting))
+        mean, variance = proposal(theta, displacement, slope, lr, **setting.of_proposal())
         return Proposal(theta + mean, variance)
 
     @staticmethod
@@ -175,14 +177,7 @@ class SGHMC(LowPrecisionOptimizer):
         generator: torch.Generator | None,
         displacement: Tensor,
     ) -> Tensor:
-        deciding = _deciding(setting)
-        end, moved = step(
-            theta, displacement, slope, lr, setting.weight, setting.accumulator, generator=generator, **deciding
-        )
+        kept = setting.weight, setting.accumulator
+        end, moved = step(theta, displacement, slope, lr, *kept, generator=generator, **setting.of_proposal())
         displacement.copy_(moved)
         return end
-
-
-def _deciding(setting: MomentumSetting) -> dict[str, Any]:
-    """The settings that `proposal` asks for."""
-    return {name: getattr(setting, name) for name in ("momentum", "temperature", "num_data", "weight_decay", "grad")}

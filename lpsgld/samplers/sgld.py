@@ -137,23 +137,12 @@ class SGLD(LowPrecisionOptimizer):
 
     @staticmethod
     def proposed(theta: Tensor, slope: Tensor, lr: float | Tensor, setting: Setting) -> Proposal:
-        deciding = {name: getattr(setting, name) for name in ("temperature", "num_data", "weight_decay", "grad")}
-        return proposal(theta, slope, lr, **deciding)
+        return proposal(theta, slope, lr, **setting.of_proposal())
 
     @staticmethod
     def moved(theta: Tensor, slope: Tensor, lr: float | Tensor, setting: Setting, generator) -> Tensor:
-        return step(
-            theta,
-            slope,
-            lr,
-            setting.weight,
-            setting.accumulator,
-            temperature=setting.temperature,
-            num_data=setting.num_data,
-            weight_decay=setting.weight_decay,
-            grad=setting.grad,
-            generator=generator,
-        )
+        kept = setting.weight, setting.accumulator
+        return step(theta, slope, lr, *kept, generator=generator, **setting.of_proposal())
 
     @staticmethod
     def fused(p: Tensor, slope: Tensor, theta: Tensor, lr: float | Tensor, setting: Setting, generator) -> bool:
