@@ -179,7 +179,7 @@ def _add_speed(parser: argparse.ArgumentParser) -> None:
         "--compile", choices=_SWITCH, default="auto", help="the training step (auto: on a GPU whose compiler works)"
     )
     parser.add_argument(
-        "--tf32", choices=_SWITCH, default="auto", help="in convolutions on a GPU (auto: where products are exact)"
+        "--tf32", choices=_SWITCH, default="auto", help="in convolutions on a GPU (auto: for operands of few bits)"
     )
     parser.add_argument(
         "--time-limit", type=seconds, metavar="S", help="stop after an epoch's end within S seconds, to go on later"

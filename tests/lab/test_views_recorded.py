@@ -70,6 +70,17 @@ def test_it_says_what_was_measured_on_what(results):
         assert part in text
 
 
+@pytest.mark.parametrize(
+    ("sites", "words"), [("residual", "residual stream rounded too"), ("all", "rounded everywhere")]
+)
+def test_a_network_that_rounds_more_than_the_papers_says_so_and_stands_alone(results, sites, words):
+    harsher = dataclasses.replace(results["one"], recipe=results["one"].recipe.override(sites=sites))
+    assert f"resnet18 of width 16, {words}, 4 epochs" in views.about(harsher)
+    assert words not in views.about(results["one"])
+    lines = views.table({"mine": harsher}).splitlines()
+    assert words in lines[-1] and len(lines) == 3, "nothing was published on it"
+
+
 def test_the_table_sets_the_literature_beside_it(results):
     lines = views.table(results).splitlines()
     assert all(line.count("|") == 8 for line in lines)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -57,7 +58,7 @@ def memory(
     could: each number in the bits of its format, one scale a block, and of a ReLU only the sign; what the recipe leaves
     in full precision (shortcuts, statistics) stays in float32.
     """
-    named = ("model", "width", "batch_size", "activation", "error", "all_inputs")
+    named = ("model", "width", "batch_size", "activation", "error", "sites")
     counted = _counted(Recipe(**{name: getattr(recipe, name) for name in named}), image_shape, classes)
     shapes, weight, grad = counted.shapes, formats.parse(recipe.weight), formats.parse(recipe.grad)
     full = total_bytes(shapes, None)
@@ -106,8 +107,8 @@ def kept_for_backward(model: nn.Module, images: Tensor, labels: Tensor) -> tuple
     """What a forward pass with cross-entropy keeps for the backward pass, beside parameters and buffers.
 
     Returns (the kept tensors, one for each piece of memory; their bits as held, in float32; the bits that hardware
-    needs: tensors that a `Quantizer` has rounded in their format, one bit for each element of a ReLU's result).
-    On the meta device nothing is computed, and shapes are enough.
+    needs: tensors that a `Quantizer` has rounded in their format, one bit for each element of a ReLU's result that no
+    other operation keeps). On the meta device nothing is computed, and shapes are enough.
     """
     rounded: list[tuple[Tensor, Format]] = []  # keeps them alive, so that no other tensor takes their place
     quantizers = [m for m in model.modules() if isinstance(m, Quantizer) and m.activation is not None]
@@ -117,10 +118,12 @@ def kept_for_backward(model: nn.Module, images: Tensor, labels: Tensor) -> tuple
     ]
     own = {_place(t) for t in (*model.parameters(), *model.buffers())}
     kept: dict[int, Tensor] = {}
+    keepers: Counter[int] = Counter()
 
     def pack(tensor: Tensor) -> Tensor:
         if _place(tensor) not in own:
             kept.setdefault(_place(tensor), tensor.detach())
+            keepers[_place(tensor)] += 1
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -135,7 +138,7 @@ def kept_for_backward(model: nn.Module, images: Tensor, labels: Tensor) -> tuple
         held += bits
         if place in grids:
             bits = 8 * grids[place].nbytes(tensor.shape)
-        elif place in signs and quantizers:
+        elif place in signs and keepers[place] == 1 and quantizers:
             bits = tensor.numel()
         needed += bits
     return list(kept.values()), held, needed

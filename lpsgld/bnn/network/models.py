@@ -2,11 +2,19 @@
 
 A site is a place where activations are rounded on the way forward and errors on the way back. The weights are no
 business of a network: the optimizer keeps them on their grid.
+
+How many sites there are is chosen by name, each name those before it and more (in brackets: in a ResNet-18):
+
+    "paper"      after each convolution on the main path, after the stem's ReLU and after the first ReLU of each block;
+                 after each layer of an MLP. The residual stream, which a block's last ReLU writes and the shortcuts
+                 carry on, stays in full precision, as in the released code (26)
+    "residual"   also after a block's last ReLU: the residual stream has few bits, too (34)
+    "all"        also the image, the convolutions on shortcuts, and the pooled features (39)
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,22 +26,22 @@ from lpsgld.text import one_of
 _STAGES = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 MODELS = ("logistic", "mlp", *_STAGES)
 
+Where = Literal["paper", "residual", "all"]
+SITES: tuple[Where, ...] = get_args(Where)
+
 
 class Sites(NamedTuple):
-    """What happens at every quantizer site of a network. `inputs`: also round what the paper leaves in full
-    precision on its way into a convolution or a linear layer (the image, the pooled features), and the
-    convolution on a shortcut."""
+    """Where a network rounds, and what happens there."""
 
+    where: Where = "paper"
     activation: AnyFormat = None
     error: AnyFormat = None
     rounding: Rounding = "stochastic"
-    inputs: bool = False
 
-    def quantizer(self) -> Quantizer:
-        return Quantizer(self.activation, self.error, self.rounding)
-
-    def input_quantizer(self) -> nn.Module:
-        return self.quantizer() if self.inputs else nn.Identity()
+    def quantizer(self, of: Where = "paper") -> nn.Module:
+        """For a site that is there from that name on."""
+        there = SITES.index(self.where) >= SITES.index(of)
+        return Quantizer(self.activation, self.error, self.rounding) if there else nn.Identity()
 
 
 def build(
@@ -45,22 +53,23 @@ def build(
     activation: AnyFormat = None,
     error: AnyFormat = None,
     rounding: Rounding = "stochastic",
-    inputs: bool = False,
+    sites: Where = "paper",
 ) -> nn.Module:
     """The network of that name for images of shape (C, H, W); it returns logits [N, classes].
 
     "logistic" has no hidden layer and ignores `width`; "mlp" has one, of `width` units (the paper: 100); a ResNet
     has stages of width, 2·width, 4·width, 8·width channels. Initial weights come from torch's default generator.
-    activation, error, rounding, inputs: see `Sites`. Raises ValueError for an unknown name.
+    activation, error, rounding: what the `Quantizer` of each site does. sites: where they are, see above. Raises
+    ValueError for an unknown name.
     """
     one_of("model", name, MODELS)
-    sites = Sites(activation, error, rounding, inputs)
+    chosen = Sites(one_of("set of sites", sites, SITES), activation, error, rounding)
     channels, height, breadth = image_shape
     if name == "logistic":
-        return Logistic(channels * height * breadth, classes, sites)
+        return Logistic(channels * height * breadth, classes, chosen)
     if name == "mlp":
-        return MLP(channels * height * breadth, width, classes, sites)
-    return ResNet(_STAGES[name], channels, width, classes, sites)
+        return MLP(channels * height * breadth, width, classes, chosen)
+    return ResNet(_STAGES[name], channels, width, classes, chosen)
 
 
 def set_activation_rounding(model: nn.Module, rounding: Rounding) -> None:
@@ -75,7 +84,7 @@ class Logistic(nn.Module):
 
     def __init__(self, features: int, classes: int, sites: Sites):
         super().__init__()
-        self.quant_in = sites.input_quantizer()
+        self.quant_in = sites.quantizer("all")
         self.linear = nn.Linear(features, classes)
         self.quant = sites.quantizer()
 
@@ -88,7 +97,7 @@ class MLP(nn.Module):
 
     def __init__(self, features: int, hidden: int, classes: int, sites: Sites):
         super().__init__()
-        self.quant_in = sites.input_quantizer()
+        self.quant_in = sites.quantizer("all")
         self.hidden = nn.Linear(features, hidden)
         self.quant1 = sites.quantizer()
         self.quant2 = sites.quantizer()
@@ -116,9 +125,9 @@ class Projection(nn.Conv2d):
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut (He et al. 2016), rounded after each convolution and each ReLU.
+    """Two 3x3 convolutions and a shortcut (He et al. 2016), rounded after each convolution and the ReLU between them.
 
-    The shortcut is left alone, as in the paper, unless `sites.inputs` asks for all.
+    The block's result and the shortcut are left alone, as in the released code, unless more sites are asked for.
     """
 
     def __init__(self, channels: int, width: int, stride: int, sites: Sites):
@@ -127,18 +136,18 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.quant1, self.quant2 = sites.quantizer(), sites.quantizer()
-        self.quant3, self.quant4 = sites.quantizer(), sites.quantizer()
+        self.quant1, self.quant2, self.quant3 = sites.quantizer(), sites.quantizer(), sites.quantizer()
+        self.quant_out = sites.quantizer("residual")
         self.shortcut = nn.Sequential()
         if stride != 1 or channels != width:
             projection = Projection(channels, width, stride)
-            self.shortcut = nn.Sequential(projection, sites.input_quantizer(), nn.BatchNorm2d(width))
+            self.shortcut = nn.Sequential(projection, sites.quantizer("all"), nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.quant1(self.conv1(x))
         out = self.quant2(F.relu(self.bn1(out)))
         out = self.bn2(self.quant3(self.conv2(out)))
-        return self.quant4(F.relu(out + self.shortcut(x)))
+        return self.quant_out(F.relu(out + self.shortcut(x)))
 
 
 class ResNet(nn.Module):
@@ -150,7 +159,7 @@ class ResNet(nn.Module):
 
     def __init__(self, blocks: tuple[int, ...], channels: int, width: int, classes: int, sites: Sites):
         super().__init__()
-        self.quant_in = sites.input_quantizer()
+        self.quant_in = sites.quantizer("all")
         self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.quant1, self.quant2 = sites.quantizer(), sites.quantizer()
@@ -161,7 +170,7 @@ class ResNet(nn.Module):
                 stages.append(Block(inside, outside, 2 if stage > 0 and index == 0 else 1, sites))
                 inside = outside
         self.blocks = nn.Sequential(*stages)
-        self.quant_pool = sites.input_quantizer()
+        self.quant_pool = sites.quantizer("all")
         self.linear = nn.Linear(inside, classes)
 
     def forward(self, x: Tensor) -> Tensor:

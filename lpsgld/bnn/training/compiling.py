@@ -8,15 +8,18 @@ exactly and add up in float32. A number on an 8-bit grid, fixed or block, is an 
 of two: nothing is rounded, and neither is it in bfloat16, which keeps 8 significant bits. With 8-bit weights,
 activations and errors (`train_bfp`) these products of a ResNet are exact:
 
-    forward               weight x activation       every convolution but the first
+    forward               weight x activation       of an activation that was rounded
     backward, to inputs   weight x error            every convolution but those on shortcuts
-    backward, to weights  activation x error        every convolution but the first and those on shortcuts
+    backward, to weights  activation x error        where both were rounded
 
-The first one reads the image, which is no number of 8 bits once it is normalised: TF32 moves a pixel by at most 0.06
-grey levels of 255. The errors on a shortcut come from BatchNorm and are rounded by 2^-11 of their size. The recipe
-field `all_inputs` quantizes both, and then every product is exact. Sums are float32 in any case, and so is everything
-between the convolutions: BatchNorm, the loss, the linear layer. A quantizer therefore sees float32. Were it given
-bfloat16, it would round twice, and 3 to 6 % of 8-bit activations would be others (Gaussian ones, to nearest).
+The first convolution reads the image, which is no number of 8 bits once it is normalised: TF32 moves a pixel by at most
+0.06 grey levels of 255. With the paper's sites (see `models`) the residual stream is in full precision, too, and with
+it what a shortcut and the first convolution of a block read, but for the first block; and the errors on a shortcut
+come from BatchNorm. All of these TF32 rounds by at most 2^-11 of their size, where 8-bit numbers are rounded by up to
+2^-6 of the largest. With the sites "residual" the stream is rounded before, with "all" everything is, and then every
+product is exact. Sums are float32 in any case, and so is everything between the convolutions: BatchNorm, the loss, the
+linear layer. A quantizer therefore sees float32. Were it given bfloat16, it would round twice, and 3 to 6 % of 8-bit
+activations would be others (Gaussian ones, to nearest).
 """
 
 from __future__ import annotations
@@ -89,7 +92,8 @@ def tf32(choice: Choice, recipe: Recipe, device: torch.device) -> Decision:
     """Whether convolutions on that device may round their operands to TF32.
 
     True and False: as asked. "auto": where the recipe quantizes weights, activations and errors to numbers of at most
-    11 significant bits, so that products are exact (the exceptions are above). Raises ValueError for another choice.
+    11 significant bits, so that products of them are exact (the exceptions are above). Raises ValueError for another
+    choice.
     """
     _require_choice("tf32", choice)
     if device.type != "cuda":
@@ -98,7 +102,7 @@ def tf32(choice: Choice, recipe: Recipe, device: torch.device) -> Decision:
         return Decision(choice, f"{'TF32' if choice else 'full float32'} products, as asked")
     operands = map(formats.parse, (recipe.weight, recipe.activation, recipe.error))
     if all(fmt is not None and fmt.significant_bits <= _TF32_BITS for fmt in operands):
-        return Decision(True, "TF32 products, exact for 8-bit operands")
+        return Decision(True, "TF32 products, exact where both operands have 8 bits")
     return Decision(False, "full float32 products: weights, activations or errors have too many bits for TF32")
 
 

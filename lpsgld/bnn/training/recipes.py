@@ -54,7 +54,8 @@ class Recipe:
     temperature   T: the noise variance is 2·lr·T/N, with momentum 2·(1 - momentum)·lr·T/N; 0 is SGD
     weight, grad, activation, error
                   number formats: "full", "fixed(8,8)", "block(8,0)", "float(4,3)"
-    all_inputs    round also what the paper leaves in full precision (see `models.Sites.inputs`)
+    sites         where activations and errors are rounded: "paper", or in more places "residual" or "all" (see
+                  `lpsgld.bnn.network.models`)
     accumulator   "full", "naive" or "vc" (see `lpsgld.samplers.accumulators`)
     schedule      "constant", "decay" or "cyclical"
     cycles        number of cosine cycles, 1 unless the schedule is cyclical
@@ -78,7 +79,7 @@ class Recipe:
     grad: str = "full"
     activation: str = "full"
     error: str = "full"
-    all_inputs: bool = False
+    sites: str = "paper"
     accumulator: str = "full"
     schedule: str = "decay"
     cycles: int = 1
@@ -92,6 +93,7 @@ class Recipe:
             object.__setattr__(self, field, _format_name(field, getattr(self, field), corrected))
         one_of("sampler", self.sampler, SAMPLERS, RecipeError)
         one_of("model", self.model, models.MODELS, RecipeError)
+        one_of("set of sites", self.sites, models.SITES, RecipeError)
         one_of("accumulator", self.accumulator, get_args(Accumulator), RecipeError)
         one_of("schedule", self.schedule, ("constant", "decay", "cyclical"), RecipeError)
         datasets.require_name(self.dataset, RecipeError)
@@ -124,8 +126,8 @@ class Recipe:
 
     def build_model(self, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
         """The recipe's network with fresh weights, see `models.build`; weights of convolutions lie channels last."""
-        sites = dict(activation=self.activation, error=self.error, inputs=self.all_inputs)
-        model = models.build(self.model, image_shape, classes, width=self.width, **sites)
+        rounded = dict(activation=self.activation, error=self.error, sites=self.sites)
+        model = models.build(self.model, image_shape, classes, width=self.width, **rounded)
         # convolutions follow the layout of their weights; a training step on a CPU is a fifth faster in this one
         return model.to(memory_format=torch.channels_last)
 

@@ -165,6 +165,8 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     What a file of an older lpsgld does not tell is taken for right.
     """
     theirs = Recipe().to_dict() | there["recipe"]
+    if "all_inputs" in theirs:  # what was told before there were `sites`, when residual streams were always rounded
+        theirs["sites"] = "all" if theirs["all_inputs"] else "residual"
     named = [(f"{name} is", theirs[name], value) for name, value in here["recipe"].items()]
     named += [(f"it is {what}", there.get(what, here[what]), here[what]) for what in ("chain", "epoch") if what in here]
     told = [f"{what} {old!r} there and {new!r} here" for what, old, new in named if old != new]

@@ -81,11 +81,30 @@ def test_an_mlp_by_hand():
     recipe = Recipe(model="mlp", width=100, batch_size=32)
     kept = 4 * 32 * (784 + 100 + 10) + 8 * 32 + 4
     assert footprint.memory(recipe, (1, 28, 28), 10).activations == kept
-    eight = recipe.override(activation="fixed(8,4)", all_inputs=True)
+    eight = recipe.override(activation="fixed(8,4)", sites="all")
     # rounded: images and hidden units, a byte each; a bit for each ReLU
     assert (
         footprint.memory(eight, (1, 28, 28), 10).activations == 32 * (784 + 100) + 32 * 100 / 8 + 4 * 320 + 8 * 32 + 4
     )
+
+
+@pytest.mark.parametrize("sites", ["paper", "residual"])
+def test_a_resnet_by_hand(sites):
+    """ResNet-10 of width 8, 5 images of 8×8, 8-bit activations: what the backward pass needs, tensor by tensor."""
+    recipe = Recipe(model="resnet10", width=8, batch_size=5, activation="fixed(8,4)", sites=sites)
+    numbers = [5 * 8 * 2**stage * (8 // 2**stage) ** 2 for stage in range(4)]  # of an activation
+    statistics = 4 * 2 * 8  # mean and inverse deviation of each channel of the first stage, in float32
+    needed = 4 * 5 * 3 * 64  # the image
+    needed += numbers[0] * (2 + 1 / 8) + statistics  # stem: after convolution and ReLU, a byte each; the ReLU's sign
+    for stage, n in enumerate(numbers):
+        needed += n * (3 + 1 / 8) + 2 * statistics * 2**stage  # two convolutions, a ReLU, its sign
+        last = stage == 3
+        # the block's result: its sign, and what the next block reads; the average over the image keeps nothing of it
+        needed += n * (1 if sites == "residual" and not last else 0 if last else 4)
+        needed += n / 8 if sites == "residual" or last else 0
+        needed += 4 * n + statistics * 2**stage if stage > 0 else 0  # the shortcut's convolution, in float32
+    needed += 4 * 5 * 64 + 4 * 5 * 10 + 8 * 5 + 4  # pooled features, log-probabilities, labels, one number
+    assert footprint.memory(recipe, (3, 8, 8), 10).activations == needed
 
 
 def test_the_parts_follow_the_recipe():

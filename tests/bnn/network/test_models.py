@@ -41,17 +41,51 @@ def test_logits_for_any_image(name, shape):
 
 
 @pytest.mark.parametrize(
-    ("name", "inputs", "sites"), [("resnet18", False, 34), ("resnet18", True, 39), ("mlp", False, 3)]
+    ("name", "sites", "count"),
+    [
+        ("resnet18", "paper", 2 + 8 * 3),  # two in the stem, three a block
+        ("resnet18", "residual", 2 + 8 * 4),  # and the result of each block
+        ("resnet18", "all", 2 + 8 * 4 + 1 + 3 + 1),  # and the image, three shortcuts, the pooled features
+        ("mlp", "paper", 3),
+        ("mlp", "residual", 3),
+        ("mlp", "all", 4),
+        ("logistic", "paper", 1),
+    ],
 )
-def test_number_of_sites(name, inputs, sites):
-    """ResNet-18: two in the stem and four a block; with all inputs the image, three shortcuts, the pooled features."""
-    model = models.build(name, (3, 8, 8), 10, width=4, inputs=inputs)
-    assert sum(isinstance(m, Quantizer) for m in model.modules()) == sites
+def test_number_of_sites(name, sites, count):
+    model = models.build(name, (3, 8, 8), 10, width=4, sites=sites)
+    assert sum(isinstance(m, Quantizer) for m in model.modules()) == count
 
 
-def test_every_convolution_and_relu_on_the_main_path_is_rounded():
+def test_the_papers_sites_are_the_default():
+    """As in the released network: 26 of a ResNet-18."""
+    model = models.build("resnet18", (3, 8, 8), 10, width=4)
+    assert sum(isinstance(m, Quantizer) for m in model.modules()) == 26
+
+
+@pytest.mark.parametrize(("sites", "rounded"), [("paper", False), ("residual", True), ("all", True)])
+def test_only_the_papers_residual_stream_is_in_full_precision(sites, rounded):
+    """What each block hands to the next one, forward, and the errors that come back."""
     torch.manual_seed(0)
-    model = models.build("resnet10", (3, 8, 8), 10, width=4, activation=BLOCK, inputs=True)
+    model = models.build("resnet10", (3, 8, 8), 10, width=4, activation=BLOCK, error=BLOCK, sites=sites)
+    stream, errors = [], []
+
+    def remember(block, _, result):
+        stream.append(result.detach())
+        result.register_hook(errors.append)
+
+    for block in model.blocks:
+        block.register_forward_hook(remember)
+    model(torch.randn(4, 3, 8, 8)).square().sum().backward()
+    on_grid = [torch.equal(lpsgld.quantize(x, BLOCK, "nearest"), x) for x in stream]
+    assert len(stream) == len(errors) == 4 and on_grid == [rounded] * 4
+    inside = model.blocks[0].quant2
+    assert isinstance(inside, Quantizer) and isinstance(model.blocks[0].quant_out, Quantizer) == rounded
+
+
+def test_with_all_sites_every_operand_of_a_product_is_rounded():
+    torch.manual_seed(0)
+    model = models.build("resnet10", (3, 8, 8), 10, width=4, activation=BLOCK, sites="all")
     operands = []
 
     def remember(module, arguments):
@@ -131,3 +165,5 @@ def test_rounding_can_be_switched_to_nearest():
 def test_an_unknown_model_is_named():
     with pytest.raises(ValueError, match="there is no model 'resnet-18': choose from logistic, mlp"):
         models.build("resnet-18", (3, 32, 32), 10)
+    with pytest.raises(ValueError, match="there is no set of sites 'inputs': choose from paper, residual, all"):
+        models.build("resnet18", (3, 32, 32), 10, sites="inputs")

@@ -98,7 +98,8 @@ def test_a_recipe_prints_every_field():
         ({"lr": "0.5"}, "lr is '0.5', but must be a number"),
         ({"epochs": 2.5}, "epochs is 2.5, but must be a whole number"),
         ({"epochs": True}, "epochs is True"),
-        ({"all_inputs": 1}, "all_inputs is 1, but must be True or False"),
+        ({"sites": "inputs"}, "there is no set of sites 'inputs': choose from paper, residual, all"),
+        ({"all_inputs": False}, "there is no field 'all_inputs'"),
         ({"epochs": 0}, "epochs is 0, but must be at least 1"),
         ({"temperature": -1}, "temperature is -1"),
         ({"seed": -1}, "seed is -1"),
@@ -150,12 +151,11 @@ def test_overrides_as_typed():
     assert recipes.parse_field(" epochs = 3 ") == ("epochs", 3)
     assert recipes.parse_field("epochs=1e2") == ("epochs", 100)
     assert recipes.parse_field("dataset=folder:a=b") == ("dataset", "folder:a=b")
-    assert recipes.parse_field("all_inputs=False") == ("all_inputs", False)
+    assert recipes.parse_field("sites=residual") == ("sites", "residual")
     for text, message in [
         ("lr", "no override"),
         ("lr=", "no override"),
         ("epochs=2.5", "must be a whole number"),
-        ("all_inputs=no", "must be True or False"),
         ("lrr=1", 'Did you mean "lr"'),
     ]:
         with pytest.raises(RecipeError, match=message):

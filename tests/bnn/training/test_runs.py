@@ -70,6 +70,26 @@ def test_a_run_from_before_a_field_was_there_is_one_with_its_default(copied, fin
         train(finished.recipe.override(sampler="sghmc"), copied, digits)
 
 
+@pytest.mark.parametrize(("all_inputs", "sites"), [(False, "residual"), (True, "all")])
+def test_a_file_from_before_there_were_sites_is_of_the_network_of_then(finished, all_inputs, sites):
+    """It rounded the residual stream, too: no file of it is taken for one of the paper's network."""
+    here = runs.identity(finished)
+    then = {name: value for name, value in here["recipe"].items() if name != "sites"} | {"all_inputs": all_inputs}
+    assert runs.differences(here | {"recipe": then}, here) == f"sites is '{sites}' there and 'paper' here"
+    harsher = here | {"recipe": here["recipe"] | {"sites": sites}}
+    assert runs.differences(here | {"recipe": then}, harsher) == ""
+
+
+def test_a_run_from_before_there_were_sites_is_refused(copied, digits, small):
+    about = json.loads((copied / "recipe.json").read_text("utf-8"))
+    del about["recipe"]["sites"]
+    (copied / "recipe.json").write_text(
+        json.dumps(about | {"recipe": about["recipe"] | {"all_inputs": False}}), "utf-8"
+    )
+    with pytest.raises(RunError, match="there is no field 'all_inputs'"):
+        train(small, copied, digits)
+
+
 # ---- strangers' files ------------------------------------------------------------------------------------------------
 
 STRANGERS = (".notes.tmp", "sub/.draft.tmp", "a/.recipe.json.12.tmp", ".recipe.json.tmp", ".metrics.jsonl.old.tmp")

@@ -206,10 +206,11 @@ def test_tf32_rounds_everything_else():
     assert formats.parse("block(14,-1)").significant_bits == 13 and not torch.equal(to_tf32(wide), wide)
 
 
-@pytest.mark.parametrize("all_inputs", [False, True])
-def test_operands_that_tf32_rounds_are_the_ones_that_are_named(shifted, all_inputs):
-    """The table above `compiling`: of all weights, inputs and errors, the first input and the shortcuts' errors."""
-    stepper = Stepper(RESNET.override(all_inputs=all_inputs), shifted, CPU)
+@pytest.mark.parametrize("sites", ["paper", "residual", "all"])
+def test_operands_that_tf32_rounds_are_the_ones_that_are_named(shifted, sites):
+    """The table above `compiling`: of all weights, inputs and errors, the image, the residual stream and the errors of
+    shortcuts."""
+    stepper = Stepper(RESNET.override(sites=sites), shifted, CPU)
     rounded = set()
 
     def note(what: str, name: str, *operands: torch.Tensor) -> None:
@@ -228,8 +229,10 @@ def test_operands_that_tf32_rounds_are_the_ones_that_are_named(shifted, all_inpu
         conv.register_forward_hook(hook(name))
     stepper.gradient(torch.arange(64))
     shortcuts = {("error", name) for name in convolutions if "shortcut" in name}
+    stream = {("forward", f"blocks.{i}.{name}") for i in (1, 2, 3) for name in ("conv1", "shortcut.0")}
     assert len(convolutions) == 12 and len(shortcuts) == 3
-    assert rounded == (set() if all_inputs else {("forward", "conv1")} | shortcuts)
+    image = {("forward", "conv1")}
+    assert rounded == {"paper": image | stream | shortcuts, "residual": image | shortcuts, "all": set()}[sites]
 
 
 def test_the_image_moves_by_less_than_a_tenth_of_a_grey_level():

@@ -104,8 +104,8 @@ memory = View(
         "Bytes of a training step of ResNet-18 (width 64, batch 128) and of ten posterior samples, counted from "
         "shapes: in 32 bits; in 8 bits as simulated with float32 tensors; in 8 bits on hardware that computes in them, "
         "with and without a 32-bit copy of the weights.",
-        "Four stacked bars. In 32 bits 1.1 gigabytes, most of it activations and samples; simulated 8 bits take about "
-        "as much; on 8-bit hardware 361 megabytes with a 32-bit copy of the weights, 316 without.",
+        "Four stacked bars. In 32 bits 1.14 gigabytes, most of it activations and samples; simulated 8 bits take 0.96; "
+        "on 8-bit hardware 449 megabytes with a 32-bit copy of the weights, 404 without.",
         "What training a ResNet-18 keeps in memory",
         {"samples": 10},
     ),

@@ -20,6 +20,8 @@ from lpsgld.lab.views.networks.ensembles import reliability_axes, room, set_reli
 _NAMES = {"ensemble": "average of samples", "last_sample": "last sample alone"}
 _ROLES = {"ensemble": "vc", "last_sample": "naive"}
 _SCORES = {"NLL": "nll", "error": "error", "ECE": "ece"}
+# what a network rounds beyond the paper's, by the recipe's `sites`
+_SITES = {"paper": "", "residual": ", residual stream rounded too", "all": ", rounded everywhere"}
 
 
 def recorded(records: Mapping[str, Record]) -> View:
@@ -90,9 +92,10 @@ def recorded(records: Mapping[str, Record]) -> View:
 def about(record: Record) -> str:
     """What a result was measured on, in two lines."""
     recipe, data, hardware = record.recipe, record.dataset, record.chains[0]["provenance"]["device"]
+    network = f"{recipe.model} of width {recipe.width}{_SITES[recipe.sites]}"
     return (
         f"{record.label}: {data['train']:,} training images, {data['test']:,} test images\n"
-        f"{recipe.model} of width {recipe.width}, {recipe.epochs} epochs, samples: {record.scores['samples']}; "
+        f"{network}, {recipe.epochs} epochs, samples: {record.scores['samples']}; "
         f"{record.seconds / 60:.1f} minutes on {hardware}"
     )
 
@@ -156,7 +159,8 @@ def table(records: Mapping[str, Record], dataset: str = "cifar10") -> str:
             record.scores["last_sample"],
             published.row_of(record.recipe, dataset),
         )
-        size = f"width {record.recipe.width}, {record.recipe.epochs} epochs, {record.scores['samples']} samples"
+        recipe = record.recipe
+        size = f"width {recipe.width}{_SITES[recipe.sites]}, {recipe.epochs} epochs, {record.scores['samples']} samples"
         scores = " | ".join(f"{who[score]:.2%}" for who in (both, last) for score in ("error", "ece_paper"))
         lines.append(f"| **{name}** | here | {record.label}, {size} | {scores} |")
         lines += map(_published_line, published.of(row))
