@@ -182,33 +182,40 @@ def moved(
     grad: Way | None,
     noise: tuple[float, int],
     weight: Way | None,
+    momentum: float = 0.0,
+    displacement: Tensor | None = None,
 ) -> None:
-    """A step of `sgld.step` in place, in one pass (two where weights share scales), and what it is rounded to in `out`.
+    """A step of `sghmc.step` in place, in one pass (two where weights share scales), and what θ is rounded to in `out`;
+    of `sgld.step` without a displacement.
 
-    All three tensors are dense and of one layout; `out` may be θ. noise: standard deviation and key of what is added
-    before rounding.
+    All tensors are dense and of one layout; `out` may be θ, which is then what is rounded. noise: standard deviation
+    and key of what is added before rounding.
     """
     theta_flat, slope_flat, out_flat = _flat(theta), _flat(slope), _flat(out)
+    rolled = np.empty(0, np.float32) if displacement is None else _flat(displacement)
+    free = displacement is not None and (weight is None or out is not theta)
     grad_way, way = grad or _NO_WAY, weight or _NO_WAY
     grad_most, grad_shape = _largest(theta, slope_flat, grad_way.blocks)
     grad_scale = _scale(grad_most, grad_way)
     shape, count = _shape(theta, way.blocks)
     modes = _loops().MODES
     mode, grad_mode = modes.index(None if way.blocks else way.mode), modes.index(grad_way.mode)
-    numbers, extra = np.array([lr, weight_decay, noise[0]], np.float32), np.array(way.noise, np.float32)
+    numbers, extra = np.array([lr, weight_decay, noise[0], momentum], np.float32), np.array(way.noise, np.float32)
     constants, grad_constants, found, loop = _constants(way.p), _constants(grad_way.p), [], _loops().moved
-    one = np.ones(1, np.float32)
+    one, tensors = np.ones(1, np.float32), (theta_flat, slope_flat, out_flat, rolled)
 
     def part(start: int, stop: int) -> None:
         most = np.zeros(count if way.blocks else 0, np.float32)
         to_grad = grad_constants, grad_scale, grad_shape, grad_mode, grad_way.key
         to_weight = constants, one, shape, mode, way.key
-        loop(theta_flat, slope_flat, out_flat, start, stop, numbers, *to_grad, noise[1], *to_weight, extra, most)
+        loop(*tensors, free, start, stop, numbers, *to_grad, noise[1], *to_weight, extra, most)
         found.append(most)
 
     _in_parts(theta_flat.size, part)
     if way.blocks:
         _round(theta_flat, out_flat, way, _scale(np.maximum.reduce(found), way), shape)
+        if displacement is not None and not free:
+            torch.sub(out, displacement, out=displacement)
 
 
 def largest(x: Tensor) -> float:

@@ -423,35 +423,37 @@ def rounded(x, out, start, stop, p, scale, shape, mode, key, noise):
 
 
 @njit(error_model="numpy")
-def _add_noise(a, xi, key, first, std):
+def _noise(xi, key, first, std):
+    """std·ξ into xi; it stays as it is where there is none."""
     if std != _ZERO:
         _normals(xi, key, 2, first // CHUNK)
         for j in range(CHUNK):
-            a[j] += std * xi[j]
+            xi[j] *= std
 
 
 @_compiled(void(_floats, _floats, int64, int64, uint64, float32))
 def noised(x, out, start, stop, key, std):
     """x + std·ξ into out, which may be x; start is a multiple of CHUNK."""
-    xi, a = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32)
-    _fill(a, _ZERO)
+    xi, a = np.zeros(CHUNK, np.float32), np.zeros(CHUNK, np.float32)
     for first in range(start, stop, CHUNK):
         n = min(CHUNK, stop - first)
         _copy(x, first, a, 0, n)
-        _add_noise(a, xi, key, first, std)
+        _noise(xi, key, first, std)
+        for j in range(CHUNK):
+            a[j] += xi[j]
         _copy(a, 0, out, first, n)
 
 
 _one_rounding = (_floats, _floats, _ints, int64, uint64)  # p, scale, shape, mode, key
 
 
-@_compiled(
-    void(_floats, _floats, _floats, int64, int64, _floats, *_one_rounding, uint64, *_one_rounding, _floats, _floats)
-)
+@_compiled(void(*[_floats] * 4, int64, int64, int64, _floats, *_one_rounding, uint64, *_one_rounding, _floats, _floats))
 def moved(
     theta,
     slope,
     out,
+    displacement,
+    free,
     start,
     stop,
     numbers,
@@ -469,18 +471,19 @@ def moved(
     noise,
     most,
 ):
-    """θ[start:stop] after one step of `sgld.step`, in place, and rounded in `out`, which may be θ.
+    """θ[start:stop] after one step of `sghmc.step`, in place, and rounded in `out`, which may be θ; of `sgld.step` if
+    there is no displacement w.
 
-    numbers: step size, weight decay, standard deviation of the noise that is added before rounding. Where weights
-    share scales, which are not known before all have moved, θ is left unrounded (mode None), and the largest of each
-    block goes into `most`.
+    free: whether w is kept as it is drawn, or as θ' - θ. numbers: step size, weight decay, standard deviation of the
+    noise that is added before rounding, momentum. Where weights share scales, which are not known before all have
+    moved, θ is left unrounded (mode None), the largest of each block goes into `most`, and a w that is not free becomes
+    the θ that was.
     """
-    lr, decay, std = numbers[0], numbers[1], numbers[2]
-    nothing = np.zeros(4, np.float32)
-    a, g, xi = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32)
+    lr, decay, std, momentum = numbers[0], numbers[1], numbers[2], numbers[3]
+    rolls, nothing = displacement.size > 0, np.zeros(4, np.float32)
+    buffers = np.zeros((4, CHUNK), np.float32)
+    a, g, xi, w = buffers[0], buffers[1], buffers[2], buffers[3]
     grad_work, work = _workspace(grad, grad_scale, grad_mode, nothing), _workspace(p, scale, mode, noise)
-    _fill(a, _ZERO)
-    _fill(g, _ZERO)
     for first in range(start, stop, CHUNK):
         n = min(CHUNK, stop - first)
         _copy(theta, first, a, 0, n)
@@ -490,12 +493,26 @@ def moved(
         if decay != _ZERO:
             for j in range(CHUNK):
                 g[j] += decay * a[j]
-        for j in range(CHUNK):
-            a[j] -= lr * g[j]
-        _add_noise(a, xi, noise_key, first, std)
+        _noise(xi, noise_key, first, std)
+        if rolls:
+            _copy(displacement, first, w, 0, n)
+        if free:
+            for j in range(CHUNK):
+                g[j] = (momentum * w[j] - lr * g[j]) + xi[j]
+                a[j] += g[j]
+        else:
+            for j in range(CHUNK):
+                before = a[j]
+                a[j] = (before + (momentum * w[j] - lr * g[j])) + xi[j]
+                g[j] = before
         _copy(a, 0, theta, first, n)
         if mode != _NOT:
             _round_chunk(a, work, first, n, p, scale, shape, mode, key, noise)
             _copy(a, 0, out, first, n)
         elif most.size:
             _largest(a, first, first, first + n, shape, most)
+        if rolls:
+            if not free and not most.size:
+                for j in range(CHUNK):
+                    g[j] = a[j] - g[j]
+            _copy(g, 0, displacement, first, n)

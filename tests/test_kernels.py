@@ -12,7 +12,7 @@ import torch
 from qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
 from scipy import stats
 
-from lpsgld import SGLD, formats, kernels, quantize, variance, vc_quantize
+from lpsgld import SGHMC, SGLD, formats, kernels, quantize, variance, vc_quantize
 from lpsgld.rounding import normal_like, uniform_like
 from tests.checks import FALSE_ALARM, assert_law
 
@@ -106,21 +106,50 @@ def test_other_types_take_the_formulas(dtype):
     assert quantize(x, "block(8,0)", generator=generator()).dtype == dtype
 
 
-@pytest.mark.parametrize("fmt", ["fixed(8,3)", "block(8,0)", "block(8,1)", "block(8,-1)", "float(4,3)", "mxfp4"])
-def test_the_number_of_threads_changes_no_bit(monkeypatch, fmt):
-    """Parts are cut between chunks of 1024 numbers, within rows and blocks."""
-    x = torch.randn(61, 1000, generator=generator())
+@pytest.fixture
+def threads(monkeypatch):
+    """Calls a function with 1, 2 and 3 threads, whatever torch had, and returns what it returned."""
     monkeypatch.setattr(kernels, "_ALONE", 1000)
-    threads = torch.get_num_threads()
-    results = []
-    try:
+    before = torch.get_num_threads()
+
+    def called(function):
+        results = []
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            drawn = [quantize(x, fmt, generator=generator(1)), vc_quantize(x, 0.01, fmt, generator(2))]
-            results.append([*drawn, vc_quantize(x, 0.01, None, generator(3)), normal_like(x, generator(4))])
-    finally:
-        torch.set_num_threads(threads)
-    assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
+            results.append(function())
+        return results
+
+    yield called
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("fmt", ["fixed(8,3)", "block(8,0)", "block(8,1)", "block(8,-1)", "float(4,3)", "mxfp4"])
+def test_the_number_of_threads_changes_no_bit(threads, fmt):
+    """Parts are cut between chunks of 1024 numbers, within rows and blocks."""
+    x = torch.randn(61, 1000, generator=generator())
+
+    def drawn() -> list[torch.Tensor]:
+        rounded = [quantize(x, fmt, generator=generator(1)), vc_quantize(x, 0.01, fmt, generator(2))]
+        return [*rounded, vc_quantize(x, 0.01, None, generator(3)), normal_like(x, generator(4))]
+
+    alone, *others = threads(drawn)
+    assert all(torch.equal(a, b) for other in others for a, b in zip(alone, other, strict=True))
+
+
+@pytest.mark.parametrize("sampler", [SGLD, SGHMC])
+@pytest.mark.parametrize("accumulator", ["full", "naive", "vc"])
+@pytest.mark.parametrize("fmt", ["fixed(8,8)", "block(8,0)", "mxfp8(e4m3)"])
+def test_nor_of_a_step(threads, sampler, accumulator, fmt):
+    def weights() -> list[torch.Tensor]:
+        p, g = torch.nn.Parameter(torch.randn(61, 1000, generator=generator())), generator(1)
+        optimizer = sampler([p], 0.1, num_data=500, weight=fmt, grad=fmt, accumulator=accumulator, generator=g)
+        for _ in range(2):
+            p.grad = torch.randn(61, 1000, generator=g)
+            optimizer.step()
+        return [p.detach(), *optimizer.state[p].values()]
+
+    alone, *others = threads(weights)
+    assert all(torch.equal(a, b) for other in others for a, b in zip(alone, other, strict=True))
 
 
 def test_a_generator_is_asked_once_a_call_whatever_is_drawn():
@@ -142,8 +171,10 @@ STEPS += ["mxfp8(e4m3,axis=0)", "mxint8(block=4)", "nvfp4"]
 @pytest.mark.parametrize("fmt", STEPS)
 @pytest.mark.parametrize("accumulator", ["full", "naive", "vc"])
 @pytest.mark.parametrize("lr", [0.1, torch.tensor(0.1)], ids=["number", "tensor"])
-def test_a_whole_step_has_the_bits_of_its_formula(monkeypatch, fmt, accumulator, lr):
-    """Three steps; also with gradients laid out otherwise, without noise, and with more noise than a gap."""
+@pytest.mark.parametrize("sampler", [SGLD, SGHMC])
+def test_a_whole_step_has_the_bits_of_its_formula(monkeypatch, sampler, fmt, accumulator, lr):
+    """Three steps; also with gradients laid out otherwise, without noise, and with more noise than a gap. The formula
+    runs in torch from end to end. With momentum, displacements are the same as well."""
     if (fmt, accumulator) == ("nvfp4", "vc"):
         pytest.skip("nvfp4 has no variance correction")
     shapes = [(7, 6, 3, 3), (300, 40), (4000,), (1, 1), (3, 0)] + [()] * ("axis" not in (fmt or ""))
@@ -152,28 +183,28 @@ def test_a_whole_step_has_the_bits_of_its_formula(monkeypatch, fmt, accumulator,
         params = [torch.nn.Parameter(0.1 * torch.randn(shape, generator=generator(1))) for shape in shapes]
         params[0].data = params[0].data.to(memory_format=torch.channels_last)
         noise = dict(num_data=500, temperature=temperature, weight_decay=weight_decay, generator=generator(2))
-        optimizer = SGLD(params, lr, weight=fmt, grad=fmt, accumulator=accumulator, **noise)
+        optimizer = sampler(params, lr, weight=fmt, grad=fmt, accumulator=accumulator, **noise)
         for i in range(3):
             for p in params:
                 p.grad = 0.3 * torch.randn(p.shape, generator=generator(i))
             optimizer.step()
-        thetas = [optimizer.state[p]["theta"] for p in params if "theta" in optimizer.state.get(p, {})]
-        return [*(p.detach() for p in params), *thetas]
+        return [x.detach() for p in params for x in (p, *optimizer.state.get(p, {}).values())]
 
-    settings = [(1.0, 0.01), (0.0, 0.0), (1e3, 0.01)]
+    settings = [(1.0, 0.01), (0.0, 0.0), (50.0, 0.01)]
     fused = [weights(*setting) for setting in settings]
-    monkeypatch.setattr(SGLD, "fused", staticmethod(lambda *_: False))
+    monkeypatch.setattr(kernels, "fuses", lambda x: False)
     for a, setting in zip(fused, settings, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a, weights(*setting), strict=True))
 
 
-def test_a_step_is_fused(monkeypatch):
+@pytest.mark.parametrize("sampler", [SGLD, SGHMC])
+def test_a_step_is_fused(monkeypatch, sampler):
     """Where it was not, the test above would compare formulas with formulas."""
     p, calls = torch.nn.Parameter(torch.ones(3, 4)), []
     moved = kernels.moved
     monkeypatch.setattr(kernels, "moved", lambda *arguments: calls.append(moved(*arguments)))
     for accumulator in ("full", "naive", "vc"):
-        optimizer = SGLD([p], 0.1, num_data=10, weight="block(8,0)", grad="fixed(8,8)", accumulator=accumulator)
+        optimizer = sampler([p], 0.1, num_data=10, weight="block(8,0)", grad="fixed(8,8)", accumulator=accumulator)
         p.grad = torch.ones_like(p)
         optimizer.step()
     assert len(calls) == 3

@@ -131,7 +131,8 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
 
     @staticmethod
     def fused(*tensors_lr_setting_generator) -> bool:
-        """`_step_tensor`, the same bits in one pass over memory, where there are loops for it: whether there were."""
+        """`_step_tensor`, the same bits in one pass over memory, where there are loops for it (`one_pass.py`): whether
+        there were."""
         return False
 
     @torch.no_grad()

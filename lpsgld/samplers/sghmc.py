@@ -24,6 +24,7 @@ from torch import Tensor
 from lpsgld import formats, text
 from lpsgld.formats import AnyFormat
 from lpsgld.rounding import working
+from lpsgld.samplers import one_pass
 from lpsgld.samplers.accumulators import Accumulator, accumulate
 from lpsgld.samplers.optimizer import LowPrecisionOptimizer, Setting
 from lpsgld.samplers.sgld import Proposal, decayed
@@ -54,7 +55,12 @@ def proposal(
     slope, λ, N, Q_G: as for `sgld.proposal`.
     """
     mean = momentum * displacement - lr * decayed(working(theta), slope, weight_decay, grad, generator)
-    return Proposal(mean, 2 * (1 - momentum) * lr * temperature / num_data)
+    return Proposal(mean, noise(lr, momentum, temperature, num_data))
+
+
+def noise(lr: float | Tensor, momentum: float, temperature: float, num_data: int) -> float | Tensor:
+    """The variance of `proposal`."""
+    return 2 * (1 - momentum) * lr * temperature / num_data
 
 
 def step(
@@ -70,12 +76,13 @@ def step(
 ) -> State:
     """One step, two new tensors of θ's shape: w' is drawn as the `proposal` of these settings says, θ' = θ + w'.
 
-    "full" keeps both in full precision. "naive" rounds θ' stochastically, "vc" draws it with that mean and variance on
-    the grid; both keep w' = θ' - θ. With momentum 0 this is a step of SGLD.
+    "full" keeps both in full precision, as all accumulators do without a weight format. "naive" rounds θ'
+    stochastically, "vc" draws it with that mean and variance on the grid; both keep w' = θ' - θ. With momentum 0 this
+    is a step of SGLD.
     """
     theta = working(theta)
     mean, variance = proposal(theta, displacement, slope, lr, generator=generator, **settings)
-    if accumulator == "full":
+    if accumulator == "full" or formats.parse(weight) is None:
         moved = accumulate(mean, variance, None, accumulator, generator)
         return State(theta + moved, moved)
     end = accumulate(theta + mean, variance, weight, accumulator, generator)
@@ -181,3 +188,16 @@ class SGHMC(LowPrecisionOptimizer):
         end, moved = step(theta, displacement, slope, lr, *kept, generator=generator, **setting.of_proposal())
         displacement.copy_(moved)
         return end
+
+    @staticmethod
+    def fused(
+        p: Tensor,
+        slope: Tensor,
+        theta: Tensor,
+        displacement: Tensor,
+        lr: float | Tensor,
+        setting: MomentumSetting,
+        generator: torch.Generator | None,
+    ) -> bool:
+        variance = noise(lr, setting.momentum, setting.temperature, setting.num_data)
+        return one_pass.step(p, slope, theta, lr, variance, setting, generator, setting.momentum, displacement)

@@ -11,10 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lpsgld import kernels, rounding
-from lpsgld import variance as corrected
 from lpsgld.formats import AnyFormat
 from lpsgld.rounding import quantize, working
+from lpsgld.samplers import one_pass
 from lpsgld.samplers.accumulators import Accumulator, accumulate
 from lpsgld.samplers.optimizer import LowPrecisionOptimizer, Setting
 
@@ -146,20 +145,5 @@ class SGLD(LowPrecisionOptimizer):
 
     @staticmethod
     def fused(p: Tensor, slope: Tensor, theta: Tensor, lr: float | Tensor, setting: Setting, generator) -> bool:
-        plain = all(kernels.fuses(x) for x in (p, slope, theta))
-        formats = [fmt for fmt in (setting.weight, setting.grad) if fmt is not None]
-        alike = kernels.dense(p) and p.stride() == theta.stride() == slope.stride() and p.numel()
-        if not (plain and alike and all(fmt.arithmetic for fmt in formats)):
-            return False
         variance = noise(lr, setting.temperature, setting.num_data)
-        variance = variance.item() if isinstance(variance, Tensor) else variance
-        # in the order in which the functions of `step` ask for their keys
-        grad = None if setting.grad is None else rounding.way(slope, setting.grad, "stochastic", generator)
-        if setting.accumulator == "vc" and setting.weight is not None:
-            added, weight = (0.0, 0), corrected.way(theta, variance, setting.weight, generator)
-        else:
-            added, weight = (variance**0.5, kernels.key(generator)), None
-            if setting.weight is not None:
-                weight = rounding.way(theta, setting.weight, "stochastic", generator)
-        kernels.moved(theta, slope, p, float(lr), float(setting.weight_decay), grad, added, weight)
-        return True
+        return one_pass.step(p, slope, theta, lr, variance, setting, generator)
