@@ -31,11 +31,12 @@ def test_the_command_prints_a_row_for_every_comparison(qtorch_quant):
     lines = [line for line in result.stdout.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
     names = [line.split("|")[1].strip() for line in lines[2:]]
-    assert len(names) == 8 + 4 + 6 + 2 + 3
+    assert len(names) == 8 + 4 + 12 + 2 + 3
     for name in (
         "quantize block(8,0) stochastic",
         "vc_quantize fixed(8,8) v < v0",
         "step, vc, block(8,0)",
+        "step with momentum, full, fixed(8,8)",
         "epoch, train_fixed, 4 images, width 2",
     ):
         assert name in names
