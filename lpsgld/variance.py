@@ -16,7 +16,16 @@ from torch import Tensor
 from lpsgld import kernels
 from lpsgld.formats import AnyFormat, Format, FormatError, Grid, parse
 from lpsgld.kernels import eager_on_cpu
-from lpsgld.rounding import less, normal_like, on_grid, require_floating, stream_key, uniform_like, working
+from lpsgld.rounding import (
+    less,
+    normal_like,
+    on_grid,
+    require_floating,
+    round_stochastic,
+    stream_key,
+    uniform_like,
+    working,
+)
 
 _REACH = 6.0  # standard deviations of head-room for block and float exponents: exceeded once in 5·10^8 draws
 
@@ -38,7 +47,7 @@ def vc_quantize(
     range the draw is clipped.
 
     Block and float formats take their exponents from μ and v alone, with head-room for the noise (`formats.grid`), so
-    that it can neither clip nor move the grid. (The released code takes them from the noised value.)
+    that it can neither clip nor move the grid. (The released code takes them from the noised value: `vc_released`.)
 
     variance: v ≥ 0 in μ's unit squared, a number or a tensor that broadcasts to μ's shape. fmt: as for `quantize`; None
     returns μ + √v ξ. Raises FormatError for a format with fewer than 3 bits and for nvfp4, whose grid moves with its
@@ -69,6 +78,53 @@ def way(mu: Tensor, variance: float, fmt: Format, generator: torch.Generator | N
     w = math.nan if blocks or p.own else variance / p.gap / p.gap
     noise = variance, _REACH * variance**0.5, w, max(w - 0.25, 0.0) ** 0.5
     return kernels.Way(p, blocks, "corrected", kernels.key(generator), noise)
+
+
+@torch.no_grad()
+def vc_released(
+    mu: Tensor, variance: float | Tensor, fmt: AnyFormat, generator: torch.Generator | None = None
+) -> Tensor:
+    """What the paper's released code draws in block formats in place of Q^vc: where v < v0, its noise is lost.
+
+    With Δ the gap of μ's block, v0 = Δ²/4, and x = μ + √max(v - v0, 0) ξ, on the grid of x:
+
+        v > v0:  the three grid points around x, weighted by the quadratic spline, as in the first line of `vc_quantize`
+        v ≤ v0:  Q^s(μ)
+
+    That code adds √(v - v0) ξ everywhere. Where v < v0 this is NaN, which it then passes over: there it is plain
+    stochastic rounding, of variance f(1-f)Δ² whatever v is, a step of SGD. And as its grid is that of the noised value,
+    noise can move the grid. Here so that its results can be had again, and its loss be shown; described from how it
+    behaves. Without a loop of its own on the CPU.
+
+    Arguments and errors as of `vc_quantize`; FormatError also for a format without blocks of one gap, where the
+    released code does what the paper says.
+    """
+    fmt = parse(fmt)
+    require_released(fmt)
+    variance, _ = _checked("vc_released", mu, variance, fmt)
+    if fmt is None:
+        return vc_quantize(mu, variance, None, generator)
+    shared = fmt.shared(mu)
+    if mu.is_meta:
+        return torch.empty_like(mu)
+    work, key = working(mu), stream_key(mu, generator)
+    gap = fmt.grid(work, *map(working, shared)).gap
+    more = torch.as_tensor(variance, dtype=gap.dtype, device=gap.device) / gap / gap - 0.25
+    x = work + gap * _root(more.clamp(min=0)) * normal_like(work, generator, key)
+    g = fmt.grid(x, *fmt.shared(x))
+    t, u1, u2 = x / g.gap, uniform_like(work, generator, key), uniform_like(work, generator, key, 1)
+    below = t.floor()
+    spline = below + (t - below + u1 + u2 - 0.5).floor()
+    return on_grid(torch.where(more > 0, spline, round_stochastic(t, u1)), g).to(mu.dtype)
+
+
+def require_released(fmt: Format | None) -> None:
+    """Raises FormatError for a format in which there is no `vc_released`."""
+    if fmt is not None and not fmt.one_gap_a_block:
+        raise FormatError(
+            f'in {fmt.name} the released code does what the paper says: use the accumulator "vc" '
+            '("vc-released" is for block(W,DIM))'
+        )
 
 
 class Branches(NamedTuple):

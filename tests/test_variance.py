@@ -13,7 +13,7 @@ from scipy import stats
 
 from lpsgld import formats, quantize, vc_quantize
 from lpsgld.formats import FormatError
-from lpsgld.variance import BRANCHES, branches
+from lpsgld.variance import BRANCHES, branches, vc_released
 from tests.checks import FALSE_ALARM, assert_law, assert_mean
 
 FORMATS = [FixedPoint(8, 3), BlockFloatingPoint(8, 0), FloatingPoint(4, 3)]
@@ -256,6 +256,57 @@ def test_each_element_has_the_variance_that_is_given_for_it(fmt):
 def test_nan_stays_nan(fmt):
     drawn = vc_quantize(torch.tensor([[torch.nan, 1.0], [1.0, 1.0]]), 0.01, fmt)
     assert drawn[0, 0].isnan() and drawn[1].isfinite().all()
+
+
+# ---- the step of the released code -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.05, 0.5, 1.0])
+def test_the_released_step_is_plain_rounding_where_v_is_at_most_v0(ratio):
+    """Bit for bit, whatever v is: a weight on its grid, without a drift, never moves. Q^vc gives it its variance."""
+    gap, block = 2.0**-6, "block(8,0)"  # of rows whose largest number is from 1 to 2
+    mu = torch.cat([torch.ones(1, 1), torch.full((1, 400_000), 20 * gap)], dim=1)
+    between = torch.cat([torch.ones(1, 1), torch.full((1, 400_000), 20.3 * gap)], dim=1)
+    v = ratio * gap**2 / 4
+    assert torch.equal(vc_released(mu, v, block, generator(1)), mu)
+    assert torch.equal(vc_released(between, v, block, generator(1)), quantize(between, block, generator=generator(1)))
+    drawn = (vc_released(between, v, block, generator(2))[0, 1:] / gap).double()
+    assert_mean(drawn, 20.3, 0.5)
+    assert_mean((drawn - 20.3).square(), 0.3 * 0.7, 0.5)  # f(1-f), in gaps²
+    corrected = (vc_quantize(mu, v, block, generator(3))[0, 1:] / gap).double()
+    assert_mean((corrected - 20).square(), ratio / 4, 0.5)
+
+
+@pytest.mark.parametrize("ratio", [1.01, 4.0, 100.0])
+def test_the_released_step_is_right_above_v0_while_the_noise_leaves_the_grid_alone(ratio):
+    """A number of 1.45 holds the exponent of its row, the others are small."""
+    gap = 2.0**-6
+    mu = torch.cat([torch.full((1, 1), 1.45), torch.full((1, 400_000), 10.3 * gap)], dim=1)
+    drawn = (vc_released(mu, ratio * gap**2 / 4, "block(8,0)", generator(4))[0, 1:] / gap).double()
+    assert_mean(drawn, 10.3, math.sqrt(ratio / 4))
+    assert_mean((drawn - 10.3).square(), ratio / 4, math.sqrt(2) * ratio / 4)  # no heavier tails than a Gaussian's
+
+
+def test_the_released_step_takes_its_grid_from_the_noised_value():
+    """Each row is one number just below 2: noise carries half of them across, where the gap is twice as wide."""
+    gap = 2.0**-6
+    drawn = vc_released(torch.full((100_000, 1), 127 * gap), 100 * gap**2, "block(8,0)", generator(5))
+    above = drawn > 127 * gap
+    assert 0.4 < above.double().mean() < 0.6
+    assert torch.equal(drawn[above] % (2 * gap), torch.zeros_like(drawn[above]))
+    assert bool((drawn[~above] % (2 * gap) != 0).any())
+
+
+@pytest.mark.parametrize("fmt", ["fixed(8,3)", "float(4,3)", "e4m3", "mxfp8(e4m3)", "nvfp4"])
+def test_the_released_step_is_refused_where_it_is_none(fmt):
+    with pytest.raises(FormatError, match='use the accumulator "vc"'):
+        vc_released(torch.ones(4), 0.1, fmt)
+
+
+def test_in_full_precision_the_released_step_adds_the_noise():
+    assert torch.equal(
+        vc_released(torch.ones(9), 0.1, None, generator()), vc_quantize(torch.ones(9), 0.1, None, generator())
+    )
 
 
 # ---- extreme magnitudes ----------------------------------------------------------------------------------------------

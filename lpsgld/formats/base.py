@@ -123,6 +123,11 @@ class Format(ABC):
             return False
         return True
 
+    @property
+    def one_gap_a_block(self) -> bool:
+        """Whether all numbers of a block have one gap, that of its largest."""
+        return False
+
     # ---- codes -------------------------------------------------------------------------------------------------
 
     def encode(self, x: Tensor) -> tuple[Tensor, Scales]:

@@ -85,6 +85,10 @@ class Block(Format):
         gap = torch.ldexp(torch.ones_like(largest), e.clamp(base.MIN_EXPONENT, base.MAX_EXPONENT - (self.wl - 2)))
         return Grid(gap.masked_fill(largest.isnan(), torch.nan), -high, high)
 
+    @property
+    def one_gap_a_block(self) -> bool:
+        return True
+
     def require_head_room(self) -> None:
         base.require_codes(self.name, 2.0 ** (self.wl - 1) - 3)
 

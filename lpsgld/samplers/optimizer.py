@@ -63,14 +63,12 @@ class Setting:
 
         stepping: a schedule may have taken the step size to 0, and a tensor on an accelerator is not waited for.
         """
-        require_accumulator(group["accumulator"])
+        weight = formats.parse(group["weight"])
+        require_accumulator(group["accumulator"], weight)
         for what in ("lr", "num_data", "temperature", "weight_decay"):
             value = group[what]
             if not (stepping and isinstance(value, Tensor) and value.device.type != "cpu"):
                 text.number(what, value, positive=what == "num_data" or (what == "lr" and not stepping))
-        weight = formats.parse(group["weight"])
-        if weight is not None and group["accumulator"] == "vc":
-            weight.require_head_room()
         return group | {"weight": formats.name(weight), "grad": formats.name(group["grad"])}
 
     @property
@@ -194,7 +192,8 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
             # random numbers follow the places in memory, which should be the parameter's
             slope = p.grad if p.grad.stride() == p.stride() else torch.empty_like(p).copy_(p.grad)
             tensors = p, slope, kept.get("theta", p), *(kept[name] for name in self.memory)
-            if not self.fused(*tensors, lr, setting, self.generator):
+            # of the released step there are formulas only
+            if setting.accumulator == "vc-released" or not self.fused(*tensors, lr, setting, self.generator):
                 _step_tensor(self.moved, tensors, lr, setting, self.generator)
 
     def _step_stacked(self, params: list[Tensor], lr: float | Tensor, setting: Setting, group: int) -> None:

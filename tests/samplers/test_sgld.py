@@ -45,9 +45,29 @@ def test_temperature_zero_in_full_precision_is_torch_sgd():
     assert torch.allclose(p, q, atol=1e-6)
 
 
-@pytest.mark.parametrize("accumulator", ["full", "naive", "vc"])
+@pytest.mark.parametrize(
+    ("accumulator", "temperature", "moves"), [("vc-released", 1.0, False), ("naive", 0.0, False), ("vc", 1.0, True)]
+)
+def test_below_v0_the_released_accumulator_is_that_of_sgd(accumulator, temperature, moves):
+    """Where nothing pulls, only noise can move a weight on its grid: in blocks the released step has none, at any T."""
+    p = parameter(20, 30)
+    settings = dict(num_data=1000, weight="block(8,0)", accumulator=accumulator, generator=generator(2))
+    optimizer = SGLD([p], 0.01, temperature=temperature, **settings)
+    before, p.grad = p.detach().clone(), torch.zeros(20, 30)
+    for _ in range(20):
+        optimizer.step()
+    assert torch.equal(p, before) != moves
+    p.grad = torch.randn(20, 30, generator=generator(3))
+    optimizer.step()
+    assert not torch.equal(p, before)
+
+
+@pytest.mark.parametrize(
+    ("accumulator", "weight"),
+    [(a, w) for a in ("full", "naive", "vc") for w in (W, BlockFloatingPoint(8, 0))]
+    + [("vc-released", BlockFloatingPoint(8, 0))],
+)
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-@pytest.mark.parametrize("weight", [W, BlockFloatingPoint(8, 0)], ids=["fixed", "block"])
 def test_the_network_always_sees_weights_on_their_grid(accumulator, temperature, weight):
     p = parameter(20, 30)
     optimizer = SGLD([p], 0.01, num_data=100, temperature=temperature, weight=weight, grad=W, accumulator=accumulator)
@@ -202,6 +222,8 @@ def test_unnamed_parameters_are_counted():
         ({"weight": "fixd(8,3)"}, 'Did you mean "fixed'),
         ({"weight": "nvfp4", "accumulator": "vc"}, "no variance-corrected rounding.*no power of two"),
         ({"weight": "block(2,0)", "accumulator": "vc"}, "too few codes for variance-corrected rounding"),
+        ({"weight": "block(2,0)", "accumulator": "vc-released"}, "too few codes for variance-corrected rounding"),
+        ({"weight": "fixed(8,3)", "accumulator": "vc-released"}, "the released code does what the paper says: use the"),
     ],
 )
 def test_arguments_that_make_no_sense(arguments, says):

@@ -30,6 +30,7 @@ ROWS = (
     "sgld_fixed_vc",
     "sgld_fixed_naive",
     "sgld_block_naive",
+    "sgld_block_vc_released",
     "sgld_block_full",
     "sgd_block_full",
     "sgd_block_naive",

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from lpsgld.samplers.sgld import SGLD
 from lpsgld.text import Mistake, check_fields, json_by_rows, one_of, parse_json
 
 SAMPLERS = ("sgd", "sgld")
-ACCUMULATORS = get_args(Accumulator)
+ACCUMULATORS: tuple[Accumulator, ...] = ("full", "naive", "vc")
 CURVES = (("sgd", "full"), ("sgd", "naive"), ("sgld", "full"), ("sgld", "naive"), ("sgld", "vc"))
 SCORES = {"nll": metrics.nll, "error": metrics.error, "ece": metrics.ece}
 BIN = 1 / 16  # width of the bins of the weights' histograms

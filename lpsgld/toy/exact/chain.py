@@ -117,7 +117,6 @@ def _numbers(alpha, noise, temperature) -> tuple[float, float, float]:
 
 def checked(fmt, accumulator, grad) -> tuple[Format | None, Format | None]:
     """The two formats as objects, if exact laws can be computed in them."""
-    require_accumulator(accumulator)
     fmt, grad = formats.parse(fmt), formats.parse(grad)
     for what, given, needed in (("weight", fmt, accumulator != "full"), ("gradient", grad, False)):
         if needed if given is None else given.uniform is None:
@@ -125,4 +124,5 @@ def checked(fmt, accumulator, grad) -> tuple[Format | None, Format | None]:
                 f"the {what} format is {formats.name(given)}, but exact laws need a clamped fixed-point format, "
                 'such as "fixed(8,3)", whose states can be counted'
             )
+    require_accumulator(accumulator, fmt)
     return fmt, grad

@@ -36,7 +36,7 @@ def test_with_momentum_they_are_as_fast_and_otherwise_the_same(name):
 
 
 def test_every_row_of_the_table_is_there_for_both_datasets():
-    rows = {"sgld_float32", "sgd_float32", "sgld_block_vc_cyclical"}
+    rows = {"sgld_float32", "sgd_float32", "sgld_block_vc_cyclical", "sgld_block_vc_released"}
     rows |= {f"sgld_{fmt}_{acc}" for fmt in ("fixed", "block") for acc in ("full", "naive", "vc")}
     rows |= {f"sgd_{fmt}_{acc}" for fmt in ("fixed", "block") for acc in ("full", "naive")}
     names = {f"{dataset}_{row}" for dataset in ("cifar10", "cifar100") for row in rows}
@@ -162,9 +162,12 @@ def test_overrides_as_typed():
             recipes.parse_field(text)
 
 
-@pytest.mark.parametrize("name", ["fixed_full", "fixed_vc", "block_full", "block_vc", "block_vc_cyclical", "float32"])
+@pytest.mark.parametrize(
+    "name",
+    ["fixed_full", "fixed_vc", "block_full", "block_vc", "block_vc_cyclical", "block_vc_released", "float32"],
+)
 def test_the_point_estimate_of_a_sampler_is_the_papers_sgd(name):
-    rival = name.replace("vc", "naive").removesuffix("_cyclical")
+    rival = name.replace("vc", "naive").removesuffix("_cyclical").removesuffix("_released")
     assert RECIPES[f"cifar10_sgld_{name}"].as_sgd() == RECIPES[f"cifar10_sgd_{rival}"]
 
 
@@ -172,4 +175,6 @@ def test_the_point_estimate_of_a_sampler_is_the_papers_sgd(name):
 def test_a_format_that_cannot_be_corrected_is_refused_with_the_recipe(weight):
     with pytest.raises(RecipeError, match="weight: .*variance-corrected"):
         Recipe(weight=weight, accumulator="vc")
+    with pytest.raises(RecipeError, match='weight: in fixed.* use the accumulator "vc"'):
+        Recipe(weight="fixed(8,8)", accumulator="vc-released")
     assert Recipe(weight=weight, accumulator="naive").weight == weight
