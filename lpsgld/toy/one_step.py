@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.polynomial import Polynomial
 from scipy.special import ndtr
 from torch import Tensor
 
@@ -87,26 +88,30 @@ def landing(accumulator: str, variance: float, more: float = 0.0) -> Landing:
     """Where a "naive" step Q^s(t + √v ξ) or a "vc" step Q^vc(t, v) lands; without variance, both are Q^s(t).
 
     more: standard deviation of Gaussian noise in t itself, such as the gradient's. The second branch of Q^vc, v ≤ 1/4,
-    is of order 0 and takes none. (Zhang, Wilson and De Sa 2022, equation 5 and Algorithm 1.)
+    is of order 0. (Zhang, Wilson and De Sa 2022, equation 5 and Algorithm 1.)
     """
     if accumulator == "vc" and 0 < variance <= 0.25:
-        return Landing(partial(_correction, w=variance), 0)
+        return Landing(partial(_smeared_correction if more else _correction, w=variance, s=more), 0, more)
     degree = 2 if accumulator == "vc" and variance else 1
     return Landing.of(degree, math.sqrt(variance - (degree - 1) / 4 + more**2))
 
 
-@np.errstate(under="ignore")
 def truncated_power(degree: int, d, s: float):
     """E max(d + c + sξ, 0)^degree / degree!; c is 0 for degree 1, else 1/2: the spline is centred on a grid point."""
     if degree != 1:
         d = d + 0.5
     if s == 0:
         return (d > 0) * d**degree / math.factorial(degree)
-    below = ndtr(d / s)
-    if degree == 0:
-        return below
-    density = s * phi(d / s)
-    return d * below + density if degree == 1 else ((d * d + s * s) * below + d * density) / 2
+    return _ramps(d, s, degree)[degree]
+
+
+@np.errstate(under="ignore")
+def _ramps(d, s: float, highest: int) -> list:
+    """r_k = E max(d + sξ, 0)^k / k! for k from 0 to `highest`, by k r_k = d r_(k-1) + s² r_(k-2)."""
+    ramps = [phi(d / s) / s, ndtr(d / s)]
+    for k in range(1, highest + 1):
+        ramps.append((d * ramps[-1] + s * s * ramps[-2]) / k)
+    return ramps[1:]
 
 
 @np.errstate(under="ignore")
@@ -115,7 +120,7 @@ def phi(z):
     return np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
 
 
-def _correction(d, w: float):
+def _correction(d, w: float, s: float = 0.0):
     """P(code ≥ 0) of Q^vc's second branch with variance w ≤ 1/4, from the mean d."""
     below = np.floor(d)
     f = d - below
@@ -125,6 +130,34 @@ def _correction(d, w: float):
         [1.0, 1 - (1 - f) * half, f * (1 - half) + (1 - f) * half, f * half],
         0.0,
     )
+
+
+def _smeared_correction(d, w: float, s: float):
+    """E `_correction`(d + sξ): what is a polynomial between corners is a sum of ramps that begin at them."""
+    total = np.zeros_like(d)
+    for corner, jumps in _corners(w):
+        for jump, ramp in zip(jumps, _ramps(d - corner, s, 3), strict=True):
+            total += jump * ramp
+    return total
+
+
+@cache
+def _corners(w: float) -> list[tuple[float, list[float]]]:
+    """Where the polynomials of `_correction` meet, and by how much its 0th to 3rd derivative jump there."""
+    f = Polynomial([0, 1])
+    edge = (1 - math.sqrt(1 - 4 * w)) / 2  # f(1 - f) = w
+    corners, before = [], Polynomial([0])
+    for cell in (-2, -1, 0):
+        for start, half in ((0.0, (w - f * (1 - f)) / 2), (edge, Polynomial([0])), (1 - edge, (w - f * (1 - f)) / 2)):
+            here = (f * half, f * (1 - half) + (1 - f) * half, 1 - (1 - f) * half)[cell + 2]
+            corners.append((cell + start, _jumps(here - before, start)))
+            before = here
+        before = here(f + 1)  # the same polynomial, counted from the next cell
+    return [*corners, (1.0, _jumps(1 - before, 0.0))]
+
+
+def _jumps(difference: Polynomial, at: float) -> list[float]:
+    return [float(difference.deriv(k)(at)) for k in range(4)]
 
 
 @np.errstate(under="ignore")

@@ -100,14 +100,15 @@ def mean_abs_gradient(law: Law, target: Target, gradient_std: float) -> float:
 # ---- closed forms --------------------------------------------------------------------------------------------------
 
 
-def sgld_std(alpha: float) -> float:
-    """1/√(1 - α/2): the stationary standard deviation of SGLD in full precision on N(0, 1), for α < 2.
+def sgld_std(alpha: float, gradient_std: float = 0.0) -> float:
+    """√((1 + ακ²/2)/(1 - α/2)): the stationary standard deviation of SGLD in full precision on N(0, 1), for α < 2.
 
-    The chain θ' = (1-α)θ + √(2α) ξ is an AR(1) process. Raises ValueError where it has no stationary law.
+    The chain θ' = (1-α)θ + √(2α) ξ + ακξ' is an AR(1) process; κ is gradient_std, the noise of mini-batches, which acts
+    as a temperature of 1 + ακ²/2. Raises ValueError where it has no stationary law.
     """
     if not 0 < alpha < 2:
         raise ValueError(f"sgld_std(alpha={alpha}): the chain has a stationary law for 0 < alpha < 2 only")
-    return 1 / math.sqrt(1 - alpha / 2)
+    return math.sqrt((1 + alpha * gradient_std**2 / 2) / (1 - alpha / 2))
 
 
 def naive_temperature(alpha: float, gap: float) -> float:

@@ -13,6 +13,7 @@ from lpsgld.toy import chains, theory
 from lpsgld.toy.distances import on_grid_floor, wasserstein2
 from lpsgld.toy.exact import Law, stationary, transition
 from lpsgld.toy.exact.outcomes import Outcomes, compressed
+from lpsgld.toy.one_step import landing
 from lpsgld.toy.targets import Gaussian, LogOdds, Mixture
 from tests.checks import FALSE_ALARM, assert_law
 
@@ -116,11 +117,15 @@ def test_compression_changes_nothing(monkeypatch):
             assert np.abs(law.probabilities - before).max() < 1e-11
 
 
-def test_the_spread_gradient_is_fine_enough_for_the_corners_of_the_second_branch(monkeypatch):
-    coarse = stationary(TARGET, 1e-4, EIGHT, "vc", 2.0)
-    monkeypatch.setattr("lpsgld.toy.exact.outcomes.spread_gaussian.__defaults__", (6401,))
-    fine = stationary(TARGET, 1e-4, EIGHT, "vc", 2.0)
-    assert np.abs(coarse.probabilities - fine.probabilities).max() < 1e-9
+@pytest.mark.parametrize("ratio", [0.02, 0.5, 1.0])
+@pytest.mark.parametrize("noise", [0.04, 0.7])
+def test_gaussian_noise_before_the_second_branch_by_quadrature(ratio, noise):
+    """Against 100,001 equally spaced values of the noise: the corners leave less than 1e-8."""
+    z = np.linspace(-8.5, 8.5, 100_001)
+    weights = np.exp(-(z**2) / 2) / np.exp(-(z**2) / 2).sum()
+    codes, mean = np.arange(-9, 10), 0.3
+    many = landing("vc", ratio / 4).probabilities(mean + noise * z[:, None], codes)
+    assert np.abs(landing("vc", ratio / 4, noise).probabilities(mean, codes) - weights @ many).max() < 1e-8
 
 
 # ---- the samplers ----------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from lpsgld.formats import AnyFormat, Format, FormatError
 from lpsgld.samplers.accumulators import Accumulator, require_accumulator
 from lpsgld.toy.exact import refined
 from lpsgld.toy.exact.laws import Law, left_eigenvector, nearest, require_room
-from lpsgld.toy.exact.outcomes import TAIL, compressed, gradient_outcomes, grid_codes, spread_gaussian
+from lpsgld.toy.exact.outcomes import TAIL, compressed, gradient_outcomes, grid_codes
 from lpsgld.toy.one_step import Landing, landing
 from lpsgld.toy.targets import Target
 
@@ -81,8 +81,6 @@ def transition(
     points = codes * gap
     outcomes = gradient_outcomes(target.gradient(points), gradient_noise, grad)
     v = 2 * alpha * temperature / gap**2  # from here on, all lengths are in units of the gap
-    if landing(accumulator, v).order == 0:
-        outcomes = spread_gaussian(outcomes)
     step = landing(accumulator, v, alpha * outcomes.gaussian_std / gap)
     outcomes = compressed(outcomes, smooth_below=step.std * gap / alpha)
     drift = alpha * outcomes.values / gap

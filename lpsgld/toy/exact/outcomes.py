@@ -9,7 +9,7 @@ import numpy as np
 
 from lpsgld.formats import Format
 from lpsgld.toy.exact.laws import require_room
-from lpsgld.toy.one_step import Landing, phi
+from lpsgld.toy.one_step import Landing
 
 TAIL = 8.5  # standard deviations: a Gaussian has 2e-17 beyond, below float64's resolution
 _NODES = 6  # of the quadrature over rounded gradients
@@ -41,18 +41,6 @@ def gradient_outcomes(slopes: np.ndarray, noise: float, grad: Format | None) -> 
     ends = np.floor(t)[:, None] + np.arange(-reach, reach + 2)
     weights = np.maximum(Landing.of(1, s).probabilities(t[:, None], ends), 0.0)
     return Outcomes(np.clip(ends, codes[0], codes[-1]) * gap, weights / weights.sum(axis=1, keepdims=True), 0.0)
-
-
-def spread_gaussian(outcomes: Outcomes, nodes: int = 1601) -> Outcomes:
-    """The Gaussian part as equally spaced values, for kernels that have corners."""
-    if outcomes.gaussian_std == 0:
-        return outcomes
-    require_room(*outcomes.values.shape, nodes)
-    z = np.linspace(-TAIL, TAIL, nodes)
-    weights = phi(z) / phi(z).sum()
-    values = outcomes.values[:, :, None] + outcomes.gaussian_std * z
-    n = len(values)
-    return Outcomes(values.reshape(n, -1), (outcomes.weights[:, :, None] * weights).reshape(n, -1), 0.0)
 
 
 def compressed(outcomes: Outcomes, smooth_below: float) -> Outcomes:
