@@ -7,6 +7,8 @@ from typing import Any
 from lpsgld.lab import output, session
 from lpsgld.text import markdown
 
+ERRORS = 5  # standard errors that a measured number may be off: a normal one is beyond with probability 6e-7
+
 
 class ClaimFailed(AssertionError):
     """A claim does not hold; the message has the numbers."""
@@ -18,25 +20,29 @@ def claim(
     *,
     expected: float | None = None,
     tolerance: float | None = None,
+    error: float | None = None,
     between: tuple[float, float] | None = None,
     holds: Any = None,
 ) -> None:
     """Check a sentence with numbers, print one line, and remember it for `summary`.
 
-    One of three forms: |measured - expected| <= tolerance; low <= measured <= high, for between=(low, high);
-    or holds, something true or false (with `measured` only to show). NaN never holds.
+    One of four forms: |measured - expected| <= tolerance; the same with five times `error`, the standard error of what
+    was drawn at random, so that a true claim fails for one seed in two million; low <= measured <= high, for
+    between=(low, high); or holds, something true or false (with `measured` only to show). NaN never holds.
 
     Raises ClaimFailed with the numbers, TypeError if the form is none of these.
     """
     forms = [expected is not None, between is not None, holds is not None]
-    if sum(forms) != 1 or (expected is None) != (tolerance is None) or (holds is None and measured is None):
+    widths = (tolerance is not None) + (error is not None)
+    if sum(forms) != 1 or widths != (expected is not None) or (holds is None and measured is None):
         raise TypeError(
-            "claim(text, measured, ...) needs expected= with tolerance=, or between=(low, high); "
+            "claim(text, measured, ...) needs expected= with tolerance= or error=, or between=(low, high); "
             "claim(text, ...) without a number needs holds="
         )
     number = None if measured is None else float(measured)
     if expected is not None:
-        condition = f"expected {expected:.6g} ± {tolerance:.2g}"
+        tolerance = ERRORS * float(error) if tolerance is None else tolerance
+        condition = f"expected {expected:.6g} ± {tolerance:.2g}{', five standard errors' if error is not None else ''}"
         true = abs(number - expected) <= tolerance
     elif between is not None:
         low, high = between

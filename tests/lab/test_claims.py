@@ -12,11 +12,13 @@ NAN = math.nan
 
 def test_a_claim_that_holds_prints_one_line(capsys):
     lab.claim("VC keeps the variance", 1.0005, expected=1, tolerance=0.01)
+    lab.claim("Drawn at random", 1.004, expected=1, error=0.001)
     lab.claim("The naive law is wider", torch.tensor(1.25), between=(1.2, 1.3))
     lab.claim("The order is right", holds=np.bool_(True))
     lab.claim("It has grown", 3, holds=True)
     assert capsys.readouterr().out.splitlines() == [
         "✓ VC keeps the variance: measured 1.0005, expected 1 ± 0.01",
+        "✓ Drawn at random: measured 1.004, expected 1 ± 0.005, five standard errors",
         "✓ The naive law is wider: measured 1.25, expected from 1.2 to 1.3",
         "✓ The order is right",
         "✓ It has grown: measured 3",
@@ -27,6 +29,8 @@ def test_a_claim_that_holds_prints_one_line(capsys):
     ("measured", "condition"),
     [
         (1.011, {"expected": 1.0, "tolerance": 0.01}),
+        (1.006, {"expected": 1.0, "error": 0.001}),
+        (1.0, {"expected": 1.0, "error": NAN}),
         (NAN, {"expected": 1.0, "tolerance": 0.01}),
         (NAN, {"expected": 1.0, "tolerance": math.inf}),
         (1.0, {"expected": NAN, "tolerance": 1.0}),
@@ -53,13 +57,16 @@ def test_a_claim_that_does_not_hold_stops_with_the_numbers(capsys, measured, con
         {"measured": 1.0, "tolerance": 1.0},
         {"measured": 1.0, "expected": 1.0, "tolerance": 1.0, "between": (0, 1)},
         {"measured": 1.0, "holds": True, "tolerance": 1.0},
+        {"measured": 1.0, "expected": 1.0, "tolerance": 1.0, "error": 1.0},
+        {"measured": 1.0, "error": 1.0},
+        {"measured": 1.0, "between": (0, 1), "error": 1.0},
         {"expected": 1.0, "tolerance": 1.0},
         {"between": (0, 1)},
         {},
     ],
 )
 def test_a_claim_of_no_form_is_a_mistake(arguments):
-    with pytest.raises(TypeError, match=r"needs expected= with tolerance=, or between=\(low, high\)"):
+    with pytest.raises(TypeError, match=r"needs expected= with tolerance= or error=, or between=\(low, high\)"):
         lab.claim("It is so", **arguments)
 
 
