@@ -18,6 +18,7 @@ class Session:
     """What `start` was told; without a notebook before that.
 
     claims: the sentences that have held so far, each with the number measured, if there is one, and what it had to be.
+    explored: the names of the views that have been shown.
     """
 
     notebook: str = ""
@@ -25,6 +26,7 @@ class Session:
     live: bool = True
     figures: Path = Path("figures")
     claims: dict[str, tuple[float | None, str]] = field(default_factory=dict)
+    explored: set[str] = field(default_factory=set)
 
 
 _session = Session()

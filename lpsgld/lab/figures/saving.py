@@ -72,7 +72,8 @@ def save_figure(
     params: Mapping[str, Any] | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write IDENTIFIER.png and .svg, IDENTIFIER-dark.png and .svg, their row of manifest.json, and show the light one.
+    """Write IDENTIFIER.png and .svg, IDENTIFIER-dark.png and .svg, their row of manifest.json, and show the light one,
+    unless it is of a view that `explore` has shown already: then only say where it is.
 
     Of a figure in frames, also IDENTIFIER-frame-1.png, ..., and the same in dark; its last frame is IDENTIFIER.png.
 
@@ -91,6 +92,7 @@ def save_figure(
     title = title or slide.title or getattr(draw, "title", identifier)
     alt, caption, params = alt or slide.alt, caption or slide.caption, {**slide.settings, **(params or {})}
     _check(identifier, running.notebook, alt, caption)
+    known = getattr(draw, "name", None) in running.explored
     if hasattr(draw, "parameters"):
         seed = {"seed": running.seed} if draw.seeded else {}
         draw, params = partial(draw.figure, **params, **seed), draw.parameters(**params)
@@ -119,7 +121,10 @@ def save_figure(
         for name, content in files.items():
             write_atomically(running.figures / name, content)
         _record(running.figures, old, old | {identifier: row})
-    output.show(*output.picture(files[f"{identifier}.png"], alt))
+    if known:
+        print(f"The same picture for slides: {running.figures.name}/{identifier}.png")
+    else:
+        output.show(*output.picture(files[f"{identifier}.png"], alt))
 
 
 def read_manifest(folder: Path, *needed: str) -> Rows:

@@ -29,6 +29,7 @@ def explore(view: View, live: bool | None = None, **given: Any) -> None:
     Raises whatever the view raises when it is first drawn.
     """
     running = session.current()
+    running.explored.add(view.name)
     if view.seeded:
         given = {"seed": running.seed} | given
     if running.live if live is None else live:
