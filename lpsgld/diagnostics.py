@@ -26,11 +26,18 @@ def effective_sample_size(draws) -> np.ndarray:
 
 
 def autocorrelation(draws, lags: int) -> np.ndarray:
-    """The correlation of draws that are 0, 1, ..., lags - 1 steps apart, averaged over chains [lags, ...]."""
+    """The correlation of draws that are 0, 1, ..., lags - 1 steps apart, around the mean of all chains [lags, ...].
+
+    Around its own mean, each short chain would look as if it forgot too quickly.
+    """
     draws = _checked(draws)
-    if not 1 <= lags <= draws.shape[1]:
-        raise ValueError(f"lags is {lags}, but must be from 1 to {draws.shape[1]}, the number of draws a chain")
-    return array_stats.autocorr(draws, axis=1).mean(axis=0)[:lags]
+    n = draws.shape[1]
+    if not 1 <= lags <= n:
+        raise ValueError(f"lags is {lags}, but must be from 1 to {n}, the number of draws a chain")
+    power = np.abs(np.fft.rfft(draws - draws.mean(axis=(0, 1)), 2 * n, axis=1)) ** 2
+    sums = np.fft.irfft(power, axis=1).mean(axis=0)[:lags]
+    covariance = sums / (n - np.arange(lags)).reshape(-1, *[1] * (sums.ndim - 1))
+    return covariance / covariance[0]
 
 
 def _checked(draws) -> np.ndarray:

@@ -29,10 +29,10 @@ def test_every_control_moves_something(view):
 
 
 def test_a_naive_path_stays_on_its_grid_and_a_full_one_does_not():
-    naive, full = (views.path(1e-3, 2, accumulator, 0) / 0.25 for accumulator in ("naive", "full"))
-    assert np.array_equal(naive, np.rint(naive)) and len(naive) == views.STEPS + 1
+    naive, full = (views.paths(1e-3, 2, accumulator, 0) / 0.25 for accumulator in ("naive", "full"))
+    assert np.array_equal(naive, np.rint(naive)) and naive.shape == (views.STEPS + 1, views.PATHS)
     assert not np.array_equal(full, np.rint(full))
-    assert not np.array_equal(naive, views.path(1e-3, 2, "naive", 1) / 0.25)
+    assert not np.array_equal(naive, views.paths(1e-3, 2, "naive", 1) / 0.25)
 
 
 def test_the_curves_of_the_law_are_the_exact_ones():

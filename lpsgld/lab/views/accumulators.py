@@ -39,50 +39,51 @@ def _steps(law: Law) -> tuple[np.ndarray, np.ndarray]:
 
 # ---- the path of one chain -------------------------------------------------------------------------------------------
 
-STEPS = 400
+STEPS, PATHS = 400, 64
+_DRAWN = 12
 
 
 @cache
-def path(alpha: float, fractional_bits: int, accumulator: str, seed: int) -> np.ndarray:
-    """θ after 0, 1, ..., 400 steps of one chain on N(0, 1), from 0."""
+def paths(alpha: float, fractional_bits: int, accumulator: str, seed: int) -> np.ndarray:
+    """θ after 0, 1, ..., 400 steps of 64 chains on N(0, 1), all from 0 [401, 64]."""
     settings = dict(generator=torch.Generator().manual_seed(seed))
-    states = chains.run(torch.zeros(1), STEPS, TARGET, alpha, fmt(fractional_bits), accumulator, **settings)
-    return np.append(0.0, states[:, 0].numpy())
+    states = chains.run(torch.zeros(PATHS), STEPS, TARGET, alpha, fmt(fractional_bits), accumulator, **settings)
+    return np.concatenate([np.zeros((1, PATHS)), states.numpy()])
 
 
 def build_path(alpha, fractional_bits, seed):
-    figure, ax = new_figure(title="One chain, step by step")
-    artists = {
-        "full": ax.plot([], [], **role("full", label="full-precision accumulator", linewidth=1.8))[0],
-        "naive": ax.plot(
-            [], [], drawstyle="steps-post", **role("naive", label="naive: rounded at each step", linestyle="-")
-        )[0],
-        "axes": ax,
-    }
-    ax.set(xlim=(0, STEPS), xlabel="step", ylabel="parameter θ, in gaps")
-    ax.legend(loc="upper left", ncols=2)
+    figure, axes = new_figure(1, 2, title="The same steps, added up in two ways", sharey=True, wspace=0.1)
+    artists = {"axes": axes[0]}
+    for ax, kind, title in zip(axes, ("full", "naive"), ("full precision", "naive: rounded at each step"), strict=True):
+        look = role(kind, label="_", linestyle="-", drawstyle="steps-post" if kind == "naive" else "default")
+        faint = look | dict(linewidth=0.8, alpha=0.45)
+        artists[kind] = [ax.plot([], [], **faint)[0] for _ in range(_DRAWN - 1)] + [ax.plot([], [], **look)[0]]
+        ax.set(xlim=(0, STEPS), xlabel="step", title=f"{_DRAWN} chains, {title}")
+    axes[0].set_ylabel("parameter θ, in gaps")
     update_path(artists, alpha, fractional_bits, seed)
     return figure, artists
 
 
 def update_path(artists, alpha, fractional_bits, seed):
     gap = 2.0**-fractional_bits
-    both = {kind: path(alpha, fractional_bits, kind, seed) / gap for kind in ("full", "naive")}
+    both = {kind: paths(alpha, fractional_bits, kind, seed) / gap for kind in ("full", "naive")}
     for kind, states in both.items():
-        artists[kind].set_data(np.arange(STEPS + 1), states)
-    reach = 1.25 * max(4.0, *(float(np.abs(states).max()) for states in both.values()))
+        for line, path in zip(artists[kind], states.T, strict=False):
+            line.set_data(np.arange(STEPS + 1), path)
+    reach = 1.1 * max(4.0, *(float(np.abs(states[:, :_DRAWN]).max()) for states in both.values()))
     artists["axes"].set_ylim(-reach, reach)
-    noise = math.sqrt(2 * alpha) / gap
-    artists["axes"].set_title(f"a step's noise is {noise:.2g} gaps wide", fontsize=16)
+    moves = np.diff(both["naive"], axis=0) != 0
     return {
-        "naive steps that move": float(np.mean(np.diff(both["naive"]) != 0)),
-        "largest naive jump in gaps": float(np.abs(np.diff(both["naive"])).max()),
+        "noise of a step in gaps": math.sqrt(2 * alpha) / gap,
+        "naive steps that move": float(moves.mean()),
+        f"std of {PATHS} chains after the last step, full": float(both["full"][-1].std()),
+        "naive": float(both["naive"][-1].std()),
     }
 
 
 one_path = View(
     name="path",
-    title="One chain, step by step",
+    title="The same steps, added up in two ways",
     build=build_path,
     update=update_path,
     controls=(
@@ -91,10 +92,11 @@ one_path = View(
     ),
     static=({}, {"alpha": 1e-2}),
     slide=Slide(
-        "400 steps of size 1e-4 on N(0, 1), gap 1/8. The noise of a step is a ninth of a gap: the "
-        "full-precision accumulator adds it up, the naive one stands still nine steps in ten and then jumps "
+        "400 steps of size 1e-4 on N(0, 1), gap 1/8, twelve chains of each kind. The noise of a step is a ninth of a "
+        "gap: the full-precision accumulator adds it up, the naive one stands still nine steps in ten and then jumps "
         "a whole gap.",
-        "A smooth random path within two gaps of zero, and a staircase that jumps by whole gaps and strays farther.",
+        "Left: rough, continuous paths, most of them within three gaps of zero. Right: staircases that jump by whole "
+        "gaps and spread to ten gaps and more.",
     ),
 )
 
@@ -116,13 +118,14 @@ def build_cost(alpha, fractional_bits):
         "displacement": ax.plot([], [], **role("target", label="how often a step asks for δ"))[0],
         "asked": variance.plot(_FINE, 2 * _FINE, **role("target", label="asked for: 2α"))[0],
         "added": variance.plot([], [], **role("naive", label="added by rounding"))[0],
-        "small steps": variance.plot([], [], **role("bound", label="2Δ√(α/π)"))[0],
+        "small steps": variance.plot([], [], **role("pinned", label="for small steps: 2Δ√(α/π) − 2α"))[0],
+        "wide steps": variance.axhline(1, **role("sgld", label="for wide steps: Δ²/6", linewidth=1.8)),
         "here": variance.plot([], [], "o", color=color("target"), markersize=9)[0],
     }
     ax.set(xlim=(-2, 2), ylim=(0, 0.48), xlabel="displacement δ, in gaps", ylabel="in gaps²")
     ax.set_title("one step from a grid point")
     ax.legend(loc="upper left")
-    variance.set(xscale="log", yscale="log", xlim=(6e-5, 1.6e-1), ylim=(3e-5, 2), xlabel="step size α")
+    variance.set(xscale="log", yscale="log", xlim=(6e-5, 1.6e-1), ylim=(3e-5, 20), xlabel="step size α")
     variance.set_title("variance of a step")
     variance.legend(loc="upper left")
     update_cost(artists, alpha, fractional_bits)
@@ -135,7 +138,9 @@ def update_cost(artists, alpha, fractional_bits):
     position = np.linspace(-2, 2, 801)
     artists["displacement"].set_data(position, 0.34 * np.exp(-0.5 * (position / s) ** 2))
     artists["added"].set_data(_FINE, [added_variance(a, gap) for a in _FINE])
-    artists["small steps"].set_data(_FINE, 2 * gap * np.sqrt(_FINE / math.pi))
+    small = np.sqrt(2 * _FINE) < gap / 2
+    artists["small steps"].set_data(_FINE[small], 2 * gap * np.sqrt(_FINE[small] / math.pi) - 2 * _FINE[small])
+    artists["wide steps"].set_ydata([gap**2 / 6] * 2)
     added = added_variance(alpha, gap)
     artists["here"].set_data([alpha, alpha], [2 * alpha, added])
     return {"asked for": 2 * alpha, "added": added, "added / asked for": added / (2 * alpha)}
@@ -239,9 +244,9 @@ def five_decades(alphas: np.ndarray) -> Figure:
     limits = [theory.naive_std(alpha, gap) for alpha in alphas]
     ax.axhline(1, **role("target", label="target N(0, 1)", zorder=1.5))
     ax.plot(alphas, [theory.full_std(alpha, gap) for alpha in alphas], **role("full"))
-    reveal(2, ax.plot(alphas, stds, "o", color=color("naive"), markersize=9, label="naive, exact"))
-    reveal(3, ax.plot(alphas, predictions, **role("naive", label="√T, with T from one step")))
-    reveal(4, ax.plot(alphas, limits, **role("bound", label="small steps: √(Δ/√(πα))")))
+    reveal(2, ax.plot(alphas, stds, "o", color=color("naive"), markersize=10, label="naive, exact", zorder=3))
+    reveal(3, ax.plot(alphas, predictions, **role("sgld", label="√T, with T from one step")))
+    reveal(4, ax.plot(alphas, limits, **role("pinned", label="small steps: √(Δ/√(πα))")))
     ax.set(xscale="log", yscale="log", xlabel="step size α", ylabel="stationary standard deviation", ylim=(0.4, 12))
     ax.set_yticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "10"])
     ax.minorticks_off()

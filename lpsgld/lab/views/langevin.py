@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from scipy.interpolate import CubicSpline
 
-from lpsgld.diagnostics import autocorrelation, effective_sample_size, rhat
+from lpsgld.diagnostics import autocorrelation, rhat
 from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role
@@ -149,6 +149,91 @@ bias = View(
 )
 
 
+# ---- gradients from mini-batches -------------------------------------------------------------------------------------
+
+DATA = 1000
+BATCHES = (1, 3, 10, 30, 100, 300)
+_SIZES = np.geomspace(1, 300, 40)
+
+
+def batch_noise(batch: float) -> float:
+    """κ = √(N/B): the noise of a gradient from B of the N = 1000 data, whose energy is Σ (θ - y)²/(2N), Var y = N."""
+    return math.sqrt(DATA / batch)
+
+
+def batch_chains(batch: int, alpha: float, steps: int, count: int, seed: int) -> np.ndarray:
+    """SGLD on those data, whose mean is 0, so that the posterior is N(0, 1): chains [count] from 0, after some steps.
+
+    Each step of each chain takes a mini-batch of its own, drawn with replacement.
+    """
+    rng = np.random.default_rng(seed)
+    data = rng.normal(size=DATA)
+    data = (data - data.mean()) / data.std() * math.sqrt(DATA)
+    theta = np.zeros(count)
+    for _ in range(steps):
+        gradient = theta - data[rng.integers(DATA, size=(count, batch))].mean(axis=1)  # N/B Σ (θ - y)/N
+        theta = theta - alpha * gradient + math.sqrt(2 * alpha) * rng.normal(size=count)
+    return theta
+
+
+def build_batches(batch, alpha):
+    figure, (ax, spread) = new_figure(
+        1, 2, title="Gradients from mini-batches heat the chain", width_ratios=(3, 2), wspace=0.2, left=0.07
+    )
+    ax.plot(_THETA, TARGET.density(_THETA), **role("target", label="target N(0, 1)"))
+    spread.axhline(1, **role("target", label="target"))
+    artists = {
+        "law": ax.plot([], [], **role("sgld", label="law of the chain"))[0],
+        "axes": ax,
+        "stds": spread.plot([], [], **role("sgld", label="law of the chain"))[0],
+        "here": spread.plot([], [], "o", color=color("vc"), markersize=10, label="_")[0],
+    }
+    ax.set(xlabel="parameter θ", xlim=(-6, 6), ylim=(0, 0.52))
+    ax.legend(loc="upper left")
+    spread.set(xscale="log", yscale="log", xlabel=f"batch size B, of {DATA} data", title="standard deviation")
+    spread.set(xlim=(0.8, 400), ylim=(0.7, 11))
+    spread.set_yticks([1, 2, 5, 10], ["1", "2", "5", "10"])
+    spread.set_xticks(BATCHES, list(map(str, BATCHES)))
+    spread.minorticks_off()
+    spread.legend(loc="upper right")
+    update_batches(artists, batch, alpha)
+    return figure, artists
+
+
+def update_batches(artists, batch, alpha):
+    std = theory.sgld_std(alpha, batch_noise(batch))
+    artists["law"].set_data(_THETA, Gaussian(0.0, std).density(_THETA))
+    artists["stds"].set_data(_SIZES, [theory.sgld_std(alpha, batch_noise(other)) for other in _SIZES])
+    artists["here"].set_data([batch], [std])
+    artists["axes"].set_title(f"density, batches of {batch}, α = {alpha:g}")
+    return {
+        "gradient noise κ": batch_noise(batch),
+        "temperature 1 + ακ²/2": 1 + alpha * batch_noise(batch) ** 2 / 2,
+        "std": std,
+    }
+
+
+batches = View(
+    name="batches",
+    title="Gradients from mini-batches heat the chain",
+    build=build_batches,
+    update=update_batches,
+    controls=(
+        Control("batch", "batch size B", BATCHES, 10),
+        Control("alpha", "step size α", (0.001, 0.003, 0.01, 0.03, 0.1), 0.01),
+    ),
+    static=({}, {"batch": 1}, {"batch": 1, "alpha": 0.001}),
+    ghosts=("law", "stds"),
+    slide=Slide(
+        "SGLD whose gradients come from single data out of 1000, step size 0.01. Their noise acts as a temperature of "
+        "1 + ακ²/2 = 6. Right: the standard deviation against the size of a batch.",
+        "Left: the law is 2.5 times as wide as the target. Right: the spread falls from 2.5 for single data to 1 for "
+        "batches of some hundred.",
+        settings={"batch": 1},
+    ),
+)
+
+
 # ---- burn-in and memory ----------------------------------------------------------------------------------------------
 
 MEMORY_STEPS, LAGS = 1000, 120
@@ -156,9 +241,9 @@ STARTS = (-6.0, -2.0, 2.0, 6.0)
 
 
 @cache
-def four_chains(alpha: float, seed: int) -> np.ndarray:
-    """Four chains on N(0, 1) from -6, -2, 2 and 6 [1001, 4]."""
-    return langevin(STARTS, MEMORY_STEPS, TARGET, alpha, seed)
+def many_chains(alpha: float, seed: int) -> np.ndarray:
+    """64 chains on N(0, 1), in turn from -6, -2, 2 and 6 [1001, 64]."""
+    return langevin(STARTS * 16, MEMORY_STEPS, TARGET, alpha, seed)
 
 
 def build_memory(alpha, burn_in, seed):
@@ -167,21 +252,20 @@ def build_memory(alpha, burn_in, seed):
     artists = {
         "paths": [ax.plot([], [], linewidth=1.3, **look)[0] for look in looks],
         "dropped": ax.axvspan(0, 1, color=color("pinned"), alpha=0.3),
-        "measured": memory.plot([], [], **role("sgld", label="measured"))[0],
         "exact": memory.plot([], [], **role("target", label="exact, (1 − α)^k"))[0],
+        "measured": memory.plot([], [], **role("sgld", label="measured"))[0],
     }
-    ax.set(
-        xlim=(0, MEMORY_STEPS), ylim=(-7, 7), xlabel="step", ylabel="parameter θ", title="four chains; grey is dropped"
-    )
-    memory.set(xlim=(0, LAGS), ylim=(-0.4, 1.4), xlabel="steps apart, k", title="autocorrelation")
+    ax.set(xlim=(0, MEMORY_STEPS), ylim=(-7, 7), xlabel="step", ylabel="parameter θ")
+    ax.set_title("four of 64 chains; grey is dropped")
+    memory.set(xlim=(0, LAGS), ylim=(-0.7, 1.4), xlabel="steps apart, k", title="autocorrelation")
     memory.legend(loc="upper right")
     update_memory(artists, alpha, burn_in, seed)
     return figure, artists
 
 
 def update_memory(artists, alpha, burn_in, seed):
-    states = four_chains(alpha, seed)
-    for line, path in zip(artists["paths"], states.T, strict=True):
+    states = many_chains(alpha, seed)
+    for line, path in zip(artists["paths"], states.T, strict=False):
         line.set_data(np.arange(len(path)), path)
     artists["dropped"].set_width(burn_in)
     kept = states[burn_in + 1 :].T  # [chains, draws]
@@ -189,8 +273,7 @@ def update_memory(artists, alpha, burn_in, seed):
     artists["exact"].set_data(np.arange(LAGS), (1 - alpha) ** np.arange(LAGS))
     return {
         "draws kept": float(kept.size),
-        "effective sample size": effective_sample_size(kept),
-        "in theory": kept.size * alpha / (2 - alpha),
+        "worth independent draws": kept.size * alpha / (2 - alpha),
         "R-hat": rhat(kept),
     }
 
@@ -201,15 +284,15 @@ memory = View(
     build=build_memory,
     update=update_memory,
     controls=(
-        Control("alpha", "step size α", (0.003, 0.01, 0.03, 0.1, 0.3, 1.0), 0.03),
+        Control("alpha", "step size α", (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 1.5), 0.03),
         Control("burn_in", "burn-in, steps dropped", (0, 25, 50, 100, 200, 400), 0),
     ),
     static=({}, {"burn_in": 200}, {"alpha": 0.003, "burn_in": 200}),
     slide=Slide(
-        "Left: four Langevin chains on N(0, 1) from -6, -2, 2 and 6, step size 0.03; the first 200 steps "
-        "are dropped. Right: the correlation of states k steps apart, measured and exact.",
+        "Left: four of 64 Langevin chains on N(0, 1) from -6, -2, 2 and 6, step size 0.03; the first 200 steps "
+        "are dropped. Right: the correlation of states k steps apart, measured on all 64 and exact.",
         "Four paths meet within about 100 of 1000 steps. The exact autocorrelation decays smoothly to zero "
-        "within 100 steps; the measured one decays somewhat faster and dips below zero.",
+        "within 100 steps; the measured one follows it.",
         settings={"burn_in": 200},
     ),
 )
@@ -223,9 +306,9 @@ DISTANCES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 @cache
 def mode_chains(distance: float, seed: int) -> np.ndarray:
-    """Four chains, two from each mode [1501, 4]."""
+    """Four chains, three from the left mode and one from the right [1501, 4]."""
     return langevin(
-        [-distance, -distance, distance, distance], MODES_STEPS, Mixture((-distance, distance)), MODES_ALPHA, seed
+        [-distance, -distance, -distance, distance], MODES_STEPS, Mixture((-distance, distance)), MODES_ALPHA, seed
     )
 
 

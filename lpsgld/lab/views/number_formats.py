@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
@@ -325,10 +326,11 @@ def blocks(weight: Tensor) -> View:
         figure, (ax, share) = new_figure(1, 2, width_ratios=(2.2, 1), wspace=0.3, top=0.9, right=0.965)
         exponents = formats.exponent(matrix).clamp(-16, 0)
         low, high = int(exponents.flatten().kthvalue(matrix.numel() // 20 + 1).values), int(exponents.max())
-        image = ax.imshow(
-            exponents.numpy(), aspect="auto", interpolation="nearest", cmap="cividis", vmin=low, vmax=high
-        )
+        shades = colormaps["viridis"].resampled(high - low + 1)  # one for each whole number
+        look = dict(cmap=shades, vmin=low - 0.5, vmax=high + 0.5)
+        image = ax.imshow(exponents.numpy(), aspect="auto", interpolation="nearest", **look)
         bar = figure.colorbar(image, ax=ax, location="bottom", pad=0.17, fraction=0.06, aspect=40)
+        bar.set_ticks(range(low, high + 1))
         bar.set_label("exponent of the block")
         ax.grid(False)
         ax.set(xlabel=f"input channel and position in its kernel (1 to {columns})", ylabel="output channel")

@@ -236,9 +236,10 @@ def build_dither(rounding, position, seed):
     figure, (ax, error) = new_figure(
         1, 2, title="Rounding is a spline", width_ratios=(1.5, 1), wspace=0.22, left=0.075, right=0.98
     )
-    shades = [color(name) for name in ("pinned", "vc", "naive", "full")]
+    looks = ("pinned", "vc", "naive", "full")
+    shades = [color(name) for name in looks]
     artists = {
-        "splines": [ax.plot([], [], color=shade, linewidth=2.8)[0] for shade in shades],
+        "splines": [ax.plot([], [], **role(look, label="_", linewidth=2.8))[0] for look in looks],
         "weights": [ax.plot([], [], "o", color=shade, markersize=11)[0] for shade in shades],
         "labels": [
             ax.text(x, 1.06, "", color=shade, ha="center")
@@ -317,9 +318,7 @@ def build_wave(rounding, copies, amplitude, seed):
     artists = {
         "wave": ax.plot([], [], **role("target", label="the wave", zorder=3))[0],
         "heard": ax.plot([], [], drawstyle="steps-mid", linewidth=1.6)[0],
-        "band": [
-            ax.plot([], [], color=color("pinned"), linewidth=1.6, label=label)[0] for label in ("mean ± 2 std", "_")
-        ],
+        "band": ax.fill_between(_TIME, 0, 0, color=color("pinned"), alpha=0.35, linewidth=0, label="mean ± 2 std"),
         "axes": ax,
     }
     ax.set(xlabel="time", ylabel="value, in gaps Δ", xlim=(0, 2), ylim=(-1, 1))
@@ -339,8 +338,7 @@ def update_wave(artists, rounding, copies, amplitude, seed):
     artists["wave"].set_data(_TIME, wave)
     artists["heard"].set_data(_TIME, heard)
     artists["heard"].set_color(color(_LOOKS[degree]))
-    for sign, line in zip((1, -1), artists["band"], strict=True):
-        line.set_data(_TIME, mean + 2 * sign * std)
+    artists["band"].set_data(_TIME, mean - 2 * std, mean + 2 * std)
     copy = "one copy" if copies == 1 else f"the average of {copies} copies"
     artists["axes"].set_title(f"in colour: {copy}, {rounding}")
     reach = 1.3 * (amplitude + copies**-0.5) + 0.2

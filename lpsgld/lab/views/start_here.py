@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from lpsgld.lab import output, session
 from lpsgld.lab.figures.frames import reveal
+from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role, styled
 from lpsgld.lab.views.variance_correction import TARGET, bin_edges, exact_law
@@ -70,6 +71,13 @@ story = View(
     controls=(Control("alpha", "step size α", ALPHAS, 2e-3),),
     static=({"alpha": 5e-3}, {"alpha": 1e-4}),
     ghosts=ACCUMULATORS,
+    slide=Slide(
+        "Left: where three samplers of N(0, 1) end at step size 1e-4. Right: their spread against the step size.",
+        "Left: the naive 8-bit law is 2.7 times as wide as the target; the corrected 8-bit law and the law with a "
+        "32-bit copy lie on it. Right: the naive spread grows from 1.1 to 3.2 as the step size falls, the others stay "
+        "at 1.",
+        settings={"alpha": 1e-4},
+    ),
 )
 
 

@@ -7,6 +7,8 @@ from functools import cache
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from scipy.optimize import brentq
 
 from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
@@ -15,11 +17,10 @@ from lpsgld.lab.views.accumulators import fmt
 from lpsgld.toy import theory
 from lpsgld.toy.distances import best_step, full_floor, of_sampler
 from lpsgld.toy.exact import Law, stationary
-from lpsgld.toy.targets import Gaussian, LogOdds
+from lpsgld.toy.targets import Gaussian, LogOdds, SeenThrough
 
 TARGETS = {"Gaussian": Gaussian(), "coin": LogOdds(8, 0)}
 ALPHAS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-GRADIENT_NOISE = 0.1
 _FINE = np.logspace(-4.2, -0.8, 69)
 _TERMS = ("discretisation", "gradient_bias", "noise", "on_grid")
 _TERM_LABELS = ("discretisation", "gradient at\nrounded weight", "noise", "ends on the grid", "whole bound", "exact W2")
@@ -27,28 +28,25 @@ _TERM_LABELS = ("discretisation", "gradient at\nrounded weight", "noise", "ends 
 
 @cache
 def exact_law(target: str, alpha: float, fractional_bits: int, accumulator: str) -> Law:
-    """The stationary law in fixed(F+5,F), gradient noise 0.1, gradients rounded to the same format."""
-    grid = fmt(fractional_bits)
-    return stationary(TARGETS[target], alpha, grid, accumulator, GRADIENT_NOISE, grid)
+    """The stationary law in fixed(F+5,F), exact gradients."""
+    return stationary(TARGETS[target], alpha, fmt(fractional_bits), accumulator)
 
 
 @cache
 def exact_distance(target: str, alpha: float, fractional_bits: int, accumulator: str) -> float:
     """W2 between that law and the target."""
-    grid = fmt(fractional_bits)
-    return of_sampler(TARGETS[target], alpha, grid, accumulator, GRADIENT_NOISE, grid)
+    return of_sampler(TARGETS[target], alpha, fmt(fractional_bits), accumulator)
 
 
 @cache
 def mean_abs_gradient(target: str, alpha: float, fractional_bits: int) -> float:
     """Theorem 3's G in VC's stationary law."""
-    return theory.mean_abs_gradient(exact_law(target, alpha, fractional_bits, "vc"), TARGETS[target], GRADIENT_NOISE)
+    return theory.mean_abs_gradient(exact_law(target, alpha, fractional_bits, "vc"), TARGETS[target], 0.0)
 
 
 def bound(target: str, alpha: float, fractional_bits: int, accumulator: str) -> theory.Bound:
     """The theorem's bound for the same setting, in the limit of many steps."""
-    gap = 2.0**-fractional_bits
-    given = (TARGETS[target].curvature, alpha, gap, gap, GRADIENT_NOISE)
+    given = (TARGETS[target].curvature, alpha, 2.0**-fractional_bits)
     if accumulator != "vc":
         return theory.bound(accumulator, *given)
     nearest = min(ALPHAS, key=lambda other: abs(math.log(other / alpha)))  # G hardly depends on the step size
@@ -58,7 +56,6 @@ def bound(target: str, alpha: float, fractional_bits: int, accumulator: str) -> 
 # ---- bound and truth -------------------------------------------------------------------------------------------------
 
 _THEOREMS = ("full", "naive", "vc")  # in the paper's order
-_LEFT_END = 1e-6  # of the logarithmic bars
 
 
 def build_bounds(accumulator, target, alpha, fractional_bits):
@@ -68,18 +65,19 @@ def build_bounds(accumulator, target, alpha, fractional_bits):
     artists = {
         "bound": ax.plot([], [], **role("bound", label="the theorem's bound"))[0],
         "exact": ax.plot([], [], **role(accumulator))[0],
+        "kink": ax.axvline(1, **role("pinned", label="2α = Δ²/4", linewidth=1.5)),
         "here": ax.plot([], [], "o", color=color("target"), markersize=9)[0],
         "axes": ax,
-        "bars": bars.barh(np.arange(6), np.ones(6), 0.62, left=_LEFT_END, color=color("bound")),
+        "bars": bars.barh(np.arange(6), np.ones(6), 0.62, color=color("bound")),
         "values": [bars.text(1.03, i, "", va="center", transform=bars.get_yaxis_transform()) for i in range(6)],
         "bar axes": bars,
     }
     ax.set(xscale="log", yscale="log", xlim=(7e-5, 1.4e-1), ylim=(1e-5, 60), xlabel="step size α")
     ax.set_ylabel("distance W2 to the target")
     artists["legend"] = ax.legend(loc="lower right")
-    bars.set(xscale="log", xlim=(_LEFT_END, 60), xlabel="its terms, and the truth")
+    bars.set(xlim=(0, 1), xlabel="how the terms add up, in % of the bound")
+    bars.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
     bars.set_yticks(np.arange(6), _TERM_LABELS)
-    bars.set_xticks([1e-6, 1e-4, 1e-2, 1])
     bars.invert_yaxis()
     bars.grid(axis="y", visible=False)
     update_bounds(artists, accumulator, target, alpha, fractional_bits)
@@ -93,6 +91,9 @@ def update_bounds(artists, accumulator, target, alpha, fractional_bits):
     for line in (artists["exact"], artists["legend"].legend_handles[1]):
         line.set(**look)
     artists["legend"].get_texts()[1].set_text(look["label"])
+    for part in (artists["kink"], artists["legend"].legend_handles[2], artists["legend"].get_texts()[2]):
+        part.set_visible(accumulator == "vc")
+    artists["kink"].set_xdata([4.0**-fractional_bits / 8] * 2)
     artists["bound"].set_data(_FINE, [bound(target, a, fractional_bits, accumulator).total for a in _FINE])
     terms = bound(target, alpha, fractional_bits, accumulator)
     exact = distances[ALPHAS.index(alpha)]
@@ -100,9 +101,12 @@ def update_bounds(artists, accumulator, target, alpha, fractional_bits):
     theorem = _THEOREMS.index(accumulator) + 1
     artists["axes"].set_title(f"Theorem {theorem}, {target}, Δ = 1/{2**fractional_bits}")
     artists["bar axes"].set_title(f"at α = {alpha:g}")
-    values = [getattr(terms, name) for name in _TERMS] + [terms.total, exact]
-    for bar, text, value in zip(artists["bars"], artists["values"], values, strict=True):
-        bar.set_width(max(value - _LEFT_END, 0.0))
+    parts = [getattr(terms, name) for name in _TERMS]
+    values = [*parts, terms.total, exact]
+    starts = [*np.cumsum([0.0, *parts[:-1]]), 0.0, 0.0]  # each term begins where the one above ends
+    for bar, text, start, value in zip(artists["bars"], artists["values"], starts, values, strict=True):
+        bar.set_x(start / terms.total)
+        bar.set_width(value / terms.total)
         text.set_text(f"{value:.2g}")
     artists["bars"][-1].set_facecolor(color(accumulator))
     return {"exact W2": exact, "bound": terms.total, "bound / exact": terms.total / exact}
@@ -122,9 +126,9 @@ bounds = View(
     static=({"accumulator": "full"}, {"accumulator": "naive"}, {"accumulator": "vc"}),
     slide=Slide(
         "Left: the bound of Theorem 2 for the naive sampler on N(0, 1) and the exact distance, gap 1/8. "
-        "Right: the terms of the bound at step size 0.01, and the truth.",
-        "The bound lies above the exact curve by a factor of 4 for small steps to 16 for large ones; its "
-        "largest term is noise.",
+        "Right: how the terms of the bound add up at step size 0.01, and the truth.",
+        "The bound lies above the exact curve, by a factor that grows with the step size; its largest term is noise, "
+        "and the truth is a sliver beside it.",
         title="Theorem 2 beside the truth",
         settings={"accumulator": "naive"},
     ),
@@ -150,20 +154,30 @@ def sgd_distances(alpha: float, noise: float) -> tuple[float, ...]:
     return tuple(math.sqrt((law.points - COIN.mode) ** 2 @ law.probabilities) for law in laws)
 
 
+@cache
+def sgd_full_floor(fractional_bits: int) -> float:
+    """How far from the minimum SGDLP-F ends as α → 0: where the mean gradient at rounded weights is 0."""
+    seen = SeenThrough(COIN, fmt(fractional_bits))
+    return abs(brentq(seen.gradient, 0.0, 4.0) - COIN.mode)
+
+
 def build_sgd(alpha, noise):
     figure, ax = new_figure(title="SGD beside SGLD: what each bit buys")
     gaps = [2.0**-bits for bits in BITS]
-    ax.plot(BITS, [gap / math.sqrt(12) for gap in gaps], **role("pinned", label="Δ/√12, the best on the grid"))
+    grid = role("pinned", label="Δ/√12, the best on the grid", linestyle="-", linewidth=9, alpha=0.4)
+    ax.plot(BITS, [gap / math.sqrt(12) for gap in gaps], **grid)
     ax.plot(BITS, [full_floor(COIN, fmt(bits)) for bits in BITS], marker="D", **role("full", label="SGLDLP-F, floor"))
+    look = role("sgd", label="SGDLP-F, floor", linestyle=":", marker="P", markersize=9)
+    ax.plot(BITS, [sgd_full_floor(bits) for bits in BITS], **look)
     artists = {
         "sgd": ax.plot([], [], marker="s", **role("sgd", label="SGDLP-L: distance to the minimum"))[0],
         "naive": ax.plot([], [], marker="o", **role("naive", label="naive SGLDLP-L"))[0],
         "vc": ax.plot([], [], marker="v", **role("vc", label="VC SGLDLP-L"))[0],
         "axes": ax,
     }
-    ax.set(yscale="log", xlim=(0.8, 5.2), ylim=(1e-6, 20), xlabel="fractional bits F", ylabel="distance")
+    ax.set(yscale="log", xlim=(0.8, 5.2), ylim=(3e-8, 20), xlabel="fractional bits F", ylabel="distance")
     ax.set_xticks(BITS)
-    ax.legend(loc="lower left")
+    ax.legend(loc="lower left", ncols=2)
     update_sgd(artists, alpha, noise)
     return figure, artists
 
@@ -184,17 +198,17 @@ sgd = View(
     update=update_sgd,
     controls=(
         Control("alpha", "step size α", (1e-4, 1e-3, 1e-2, 5e-2), 1e-3),
-        Control("noise", "gradient noise σ", (0.1, 0.3, 1.0, 3.0), 1.0),
+        Control("noise", "gradient noise κ", (0.1, 0.3, 1.0, 3.0), 1.0),
     ),
     static=({}, {"alpha": 1e-2}, {"noise": 0.1}),
     ghosts=("sgd", "naive", "vc"),
     continuous=False,  # the first visit of a setting takes up to half a second
     slide=Slide(
-        "A coin's log odds, step size 1e-3, gradient noise 1. SGD's distance to the minimum falls like √Δ, "
-        "the samplers on the grid at best like Δ, the floor of the full-precision accumulator like Δ².",
-        "Distances on a log scale against 1 to 5 fractional bits: SGD falls slowest, variance-corrected "
-        "SGLD lies on the line of the best law on the grid, the full-precision accumulator's floor is "
-        "lowest and steepest.",
+        "A coin's log odds, step size 1e-3, gradient noise 1. On the grid, SGD's distance to the minimum falls like "
+        "√Δ, the samplers at best like Δ. With a full-precision accumulator, the floors of both are of order Δ².",
+        "Distances on a log scale against 1 to 5 fractional bits: SGD on the grid falls slowest, variance-corrected "
+        "SGLD lies on the line of the best law on the grid. Far below and steepest are the floors of SGD and SGLD with "
+        "a full-precision accumulator, close to each other.",
     ),
 )
 
@@ -204,7 +218,7 @@ sgd = View(
 
 @Slide(
     "Upper bound of Theorems 1 to 3 over the exact Wasserstein-2 distance, against the step size; gap "
-    "1/8, gradient noise 0.1, gradients rounded to the same format.",
+    "1/8, exact gradients.",
     "Log-log curves for a Gaussian and a coin's posterior. Full-precision accumulator: up to 700 times "
     "too large, for small steps. Naive: 4 to 30 times. Variance-corrected: 25 to 80 times.",
     "How many times too large is the bound?",

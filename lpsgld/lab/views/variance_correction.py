@@ -152,7 +152,7 @@ def build_step(position, ratio):
         "mean": ax.axvline(0, ymax=0.72, **role("target", label="mean μ")),
         "naive variance": variance.plot([], [], **role("naive", label="_"))[0],
         "vc variance": variance.plot([], [], **role("vc", label="_"))[0],
-        "here": variance.axvline(0, ymax=0.87, color=color("target"), linewidth=1.2),
+        "here": variance.axvline(0, ymax=0.8, **role("target", label="position of μ", linewidth=1.5, linestyle=":")),
     }
     variance.axhline(1, **role("target", label="what Langevin asks for", linewidth=1.5))
     ax.set(xlabel="grid point, in gaps Δ", title="probability of each grid point", ylim=(0, 1.3), xlim=(-3.6, 4.6))
@@ -238,6 +238,78 @@ def branch_map() -> Figure:
     return figure
 
 
+# ---- noisy gradients -------------------------------------------------------------------------------------------------
+
+NOISES = (0.0, 5.0, 10.0, 16.0, 25.0, 50.0, 100.0)
+
+
+@cache
+def noisy_law(noise: float, alpha: float, fractional_bits: int, accumulator: str) -> Law:
+    """The stationary law on N(0, 1) in fixed(F+5,F), gradients with noise and not rounded."""
+    return stationary(TARGET, alpha, f"fixed({fractional_bits + 5},{fractional_bits})", accumulator, noise)
+
+
+def build_noisy(noise, alpha, fractional_bits):
+    figure, (ax, spread) = new_figure(
+        1, 2, title="Noisy gradients break the correction", width_ratios=(3, 2), wspace=0.2, left=0.07
+    )
+    ax.plot(_THETA, TARGET.density(_THETA), **role("target", label="target N(0, 1)"))
+    artists = {
+        "full": ax.plot([], [], **role("full", label="full precision"))[0],
+        "naive": ax.stairs([0], [0, 1], baseline=None, **role("naive")),
+        "vc": ax.stairs([0], [0, 1], baseline=None, **role("vc")),
+        "axes": ax,
+        "limit": spread.axvline(0, **role("pinned", label="2/Δ")),
+        "here": spread.plot([], [], "o", color=color("target"), markersize=9)[0],
+    }
+    for name in ("full", "naive", "vc"):
+        artists[f"{name} std"] = spread.plot([], [], **role(name, label="_"))[0]
+    ax.set(xlabel="parameter θ", xlim=(-8, 8), ylim=(0, 0.52))
+    ax.legend(loc="upper left", handlelength=2.2)
+    spread.set(xlim=(-3, 103), ylim=(0.8, 4.4), xlabel="gradient noise κ", title="standard deviation of the law")
+    spread.legend(loc="upper right")
+    update_noisy(artists, noise, alpha, fractional_bits)
+    return figure, artists
+
+
+def update_noisy(artists, noise, alpha, fractional_bits):
+    laws = {name: noisy_law(noise, alpha, fractional_bits, name) for name in ("naive", "vc")}
+    full = theory.sgld_std(alpha, noise)
+    for name, (points, probabilities) in laws.items():
+        artists[name].set_data(probabilities / (points[1] - points[0]), bin_edges(points))
+        stds = [noisy_law(other, alpha, fractional_bits, name).std for other in NOISES]
+        artists[f"{name} std"].set_data(NOISES, stds)
+    artists["full"].set_data(_THETA, Gaussian(0.0, full).density(_THETA))
+    artists["full std"].set_data(NOISES, [theory.sgld_std(alpha, other) for other in NOISES])
+    artists["here"].set_data([noise] * 3, [full, laws["naive"].std, laws["vc"].std])
+    artists["limit"].set_xdata([2 * 2.0**fractional_bits] * 2)
+    artists["axes"].set_title(f"density, gap Δ = 1/{2**fractional_bits}, α = {alpha:g}")
+    return {"std full": full, "std naive": laws["naive"].std, "std VC": laws["vc"].std}
+
+
+noisy = View(
+    name="noisy",
+    title="Noisy gradients break the correction",
+    build=build_noisy,
+    update=update_noisy,
+    controls=(
+        Control("noise", "gradient noise κ", NOISES, 5.0),
+        Control("alpha", "step size α", (1e-4, 3e-4, 1e-3), 1e-4),
+        Control("fractional_bits", "fractional bits F", (2, 3, 4, 5), 3),
+    ),
+    static=({}, {"noise": 50.0}, {"noise": 50.0, "fractional_bits": 5}),
+    ghosts=("naive", "vc", "full"),
+    slide=Slide(
+        "Exact laws on N(0, 1) whose gradients have noise of standard deviation 50; gap 1/8, step size 1e-4. Right: "
+        "the standard deviation against the noise. Beyond 2/Δ, most gradients are too steep for the correction.",
+        "Left: the law in full precision is a little wider than the target, the corrected law 1.6 times, the naive one "
+        "2.7 times as wide. Right: the corrected curve leaves the full-precision one near a noise of 16 and climbs "
+        "towards the naive one.",
+        settings={"noise": 50.0},
+    ),
+)
+
+
 # ---- pictures without sliders ----------------------------------------------------------------------------------------
 
 FIGURE_1_ALPHAS = (1e-3, 1e-4)
@@ -285,7 +357,7 @@ def figure_1(samples: dict[tuple[float, str], torch.Tensor]) -> Figure:
     shown = np.abs(points) < 6.5  # an SVG keeps what lies outside of the axes
     for row, alpha in zip(axes, alphas, strict=True):
         for frame, (ax, (accumulator, title)) in enumerate(zip(row, columns, strict=True), start=2):
-            ax.plot(_THETA, TARGET.density(_THETA), **role("target", zorder=3))
+            _thin_target(ax, _THETA, TARGET, accumulator)
             values = samples[alpha, accumulator]
             for artist in _histogram(ax, values, exact_law(alpha, 8, 3, accumulator), points, shown, accumulator):
                 reveal(frame, artist)
@@ -305,7 +377,7 @@ def histogram(samples: torch.Tensor, exact: Law, target: Gaussian, gap: float, a
     figure, ax = new_figure(title=title)
     reach = 4 * max(target.std, exact.std)
     theta = np.linspace(target.mean - reach, target.mean + reach, 321)
-    ax.plot(theta, target.density(theta), **role("target", zorder=3))
+    _thin_target(ax, theta, target, accumulator)
     codes = np.arange(math.floor(theta[0] / gap), math.ceil(theta[-1] / gap) + 1)
     points = exact.points if accumulator != "full" else codes * gap
     _histogram(ax, samples, exact, points, np.abs(points - target.mean) <= reach + gap, accumulator)
@@ -313,6 +385,11 @@ def histogram(samples: torch.Tensor, exact: Law, target: Gaussian, gap: float, a
     ax.set_ylim(0, 1.15 * ax.get_ylim()[1])
     ax.legend(loc="upper left")
     return figure
+
+
+def _thin_target(ax, theta: np.ndarray, target: Gaussian, accumulator: str) -> None:
+    """Over a law on the grid, whose steps show beside it, but under one that may coincide with it."""
+    ax.plot(theta, target.density(theta), **role("target", zorder=1.5 if accumulator == "full" else 3, linewidth=1))
 
 
 def _histogram(ax, samples: torch.Tensor, exact: Law, points: np.ndarray, shown: np.ndarray, accumulator: str) -> list:
@@ -329,27 +406,3 @@ def _histogram(ax, samples: torch.Tensor, exact: Law, points: np.ndarray, shown:
     else:
         law = ax.stairs(density[shown], edges, baseline=None, **look)
     return [bars, law, ax.text(0.97, 0.95, f"std {values.std():.2f}", transform=ax.transAxes, ha="right", va="top")]
-
-
-@Slide(
-    "Stationary standard deviation of the naive and the variance-corrected sampler on N(0, 1), by "
-    "linear algebra, and the prediction √(Δ/√(πα)). Weights in fixed(9,3), gap 1/8.",
-    "Log-log plot of the standard deviation against the step size from 1e-5 to 0.1. The naive curve "
-    "falls from 4.7 to 1 along the prediction and leaves it at 0.002; the variance-corrected curve "
-    "stays at 1.",
-    "The smaller the step, the wider the naive law",
-)
-def spread_against_step_size(alphas: np.ndarray) -> Figure:
-    """The stationary standard deviation against α, naive and VC, beside the prediction √(Δ/√(πα))."""
-    figure, ax = new_figure(title="The smaller the step, the wider the naive law")
-    for accumulator in ("naive", "vc"):
-        # one bit more than Figure 1: the widest law must not touch the range
-        widths = [exact_law(float(alpha), 9, 3, accumulator).std for alpha in alphas]
-        ax.plot(alphas, widths, **role(accumulator, label=f"{role(accumulator)['label']}, exact"))
-    ax.plot(alphas, [theory.naive_std(alpha, 2.0**-3) for alpha in alphas], **role("bound", label="√(Δ/√(πα))"))
-    ax.axhline(1, **role("target", label="target N(0, 1)", zorder=1.5))
-    ax.set(xscale="log", yscale="log", xlabel="step size α", ylabel="standard deviation of the stationary law")
-    ax.set_yticks([0.5, 1, 2, 5], ["0.5", "1", "2", "5"])
-    ax.minorticks_off()
-    ax.legend(loc="upper right")
-    return figure
