@@ -345,3 +345,13 @@ def test_texts_name_settings_and_where_the_data_come_from(folder, shown):
     assert row["parameters"] == {"alpha": 1e-3, "bits": 2, "corrected": True, "dataset": "digits", "epochs": 3}
     with pytest.raises(ValueError, match="05-demo: its texts name 'dataset', but there are alpha, bits, corrected"):
         lab.save_figure(view, "05-demo")
+
+
+def test_a_picture_that_a_slider_shows_is_not_shown_again(folder, shown, capsys):
+    lab.explore(demo.view(), live=False)
+    before = len(shown)
+    lab.save_figure(demo.view(), "05-demo", **TEXTS)
+    assert len(shown) == before and "figures/05-demo.png" in capsys.readouterr().out
+    assert (folder / "05-demo.png").exists()
+    lab.save_figure(drawing(), "05-other", **TEXTS)
+    assert len(shown) == before + 1

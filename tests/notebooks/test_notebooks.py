@@ -11,6 +11,7 @@ from PIL import Image
 from lpsgld import batch
 from lpsgld.batch import notebook as notebooks
 from lpsgld.publish import catalogue
+from tests.notebooks import test_claims
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
@@ -86,6 +87,19 @@ def test_the_smoke_profile_runs_every_notebook(smoke):
     problems = {name: (result.status, result.reason) for name, result in results.items() if result.status != "passed"}
     assert not problems
     assert all((out / f"{name}.html").stat().st_size > 10_000 for name in results)
+
+
+def test_every_claim_of_the_smoke_run_is_sharp(smoke):
+    """The rule of test_claims.py, on the intervals as they were printed."""
+    out, results = smoke
+    for name in results:
+        if name[:2] in test_claims.UNDER_WAY:
+            continue
+        cells = code(nbformat.read(out / f"{name}.ipynb", as_version=4).cells)
+        lines = [line for cell in cells for output in cell.outputs for line in output.get("text", "").splitlines()]
+        claims = [claim for claim in map(test_claims.printed, lines) if claim]
+        wide = [claim for claim in claims if not test_claims.sharp(*claim[1:])]
+        assert claims and not wide, (name, wide)
 
 
 def test_every_figure_is_a_slide_with_a_caption_and_an_alternative_text(smoke):
