@@ -10,7 +10,7 @@ from lpsgld.toy import theory
 from lpsgld.toy.targets import Gaussian
 from tests.lab.checking import check_view
 
-VIEWS = [views.descent, views.bias, views.memory, views.modes, views.plane]
+VIEWS = [views.descent, views.bias, views.batches, views.memory, views.modes, views.plane]
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
@@ -38,6 +38,13 @@ def test_chains_without_noise_descend():
 @pytest.mark.parametrize("alpha", views.BIAS_ALPHAS)
 def test_the_exact_law_has_the_variance_of_the_formula(alpha):
     assert views.exact_law(alpha).std == pytest.approx(theory.sgld_std(alpha), rel=1e-9)
+
+
+def test_mini_batches_have_the_noise_that_the_law_expects():
+    """4000 independent chains: the variance within five standard errors."""
+    last = views.batch_chains(30, 0.05, 150, 4000, 0)
+    exact = theory.sgld_std(0.05, views.batch_noise(30)) ** 2
+    assert last.var() == pytest.approx(exact, rel=5 * math.sqrt(2 / 4000))
 
 
 @pytest.mark.parametrize("target", ["banana", "correlated"])

@@ -35,6 +35,14 @@ def test_the_distance_of_sgd_to_the_minimum():
     assert square.mean().item() == pytest.approx(views.sgd_distances(1e-2, 1.0)[1] ** 2, abs=error)
 
 
+def test_the_terms_of_the_bars_add_up():
+    _, artists = views.bounds.build(**views.bounds.parameters(accumulator="vc", target="coin"))
+    *terms, whole, _ = artists["bars"]
+    ends = [bar.get_x() + bar.get_width() for bar in terms]
+    assert [bar.get_x() for bar in terms] == pytest.approx([0.0, *ends[:-1]]) and whole.get_width() == 1
+    assert ends[-1] == pytest.approx(1)
+
+
 def test_distances_fall_with_every_bit():
     for accumulator in ("naive", "vc"):
         assert (np.diff(views.sampler_distances(1e-3, 0.3, accumulator)) < 0).all()

@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from lpsgld.lab.views import variance_correction as views
+from lpsgld.toy.exact import stationary
 from lpsgld.toy.one_step import landing, step_variance
 from tests.lab.checking import check_view
 
 
-@pytest.mark.parametrize("view", [views.law, views.step], ids=lambda view: view.name)
+@pytest.mark.parametrize("view", [views.law, views.step, views.noisy], ids=lambda view: view.name)
 def test_all_corners(view):
     check_view(view)
 
@@ -21,6 +22,14 @@ def test_the_bars_and_the_curves_are_those_of_one_step():
         assert heights == pytest.approx(landing(accumulator, 0.5).probabilities(0.25, np.arange(-3, 5)))
         position, ratios = artists[f"{accumulator} variance"].get_data()
         assert ratios == pytest.approx(step_variance(accumulator, position, 0.5) / 0.5)
+
+
+def test_the_curves_over_the_noise_are_those_of_the_exact_law():
+    _, artists = views.noisy.build(**views.noisy.parameters(noise=50.0))
+    noises, stds = artists["vc std"].get_data()
+    assert dict(zip(noises, stds, strict=True))[50.0] == pytest.approx(1.6193, abs=1e-4)
+    full = stationary(views.TARGET, 1e-4, "fixed(8,3)", "full", 50.0).std
+    assert dict(zip(*artists["full std"].get_data(), strict=True))[50.0] == pytest.approx(full, rel=1e-4)
 
 
 def test_samples_start_anew_from_the_seed():
