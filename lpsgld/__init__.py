@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lpsgld.bnn.network.quantizing import quantize_network
     from lpsgld.formats import parse
     from lpsgld.rounding import Quantizer, quantize
     from lpsgld.samplers.optimizer import NonFiniteGradient
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from lpsgld.samplers.sgld import SGLD
     from lpsgld.variance import vc_quantize
 
-__all__ = ["SGHMC", "SGLD", "NonFiniteGradient", "Quantizer", "parse", "quantize", "vc_quantize"]
+__all__ = ["SGHMC", "SGLD", "NonFiniteGradient", "Quantizer", "parse", "quantize", "quantize_network", "vc_quantize"]
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -23,6 +24,7 @@ _HOMES = {
     "SGLD": "samplers.sgld",
     "NonFiniteGradient": "samplers.optimizer",
     "parse": "formats",
+    "quantize_network": "bnn.network.quantizing",
 }
 _HOMES |= {"Quantizer": "rounding", "quantize": "rounding", "vc_quantize": "variance"}
 

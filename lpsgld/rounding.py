@@ -176,9 +176,10 @@ class Quantizer(Draws, nn.Module):
     Q_error(dL/dy). So it is, unless compiled, in derivatives of derivatives, forward mode and `torch.func`. (Under
     `vmap`, each example is a tensor of its own, and stochastic rounding wants `randomness="different"`.)
 
-    Each format is one, its name or a `qtorch` descriptor; None is full precision. generator: of the device of x, also
-    in a compiled network; None is torch's default one. A deep copy has a generator of its own, in the same state.
-    `torch.utils.checkpoint` repeats the draws of the default one only. Raises FormatError for what is no format,
+    Each format is one, its name or a `qtorch` descriptor; None is full precision. evaluation: how activations are
+    rounded in `eval()` mode; None is as in training, so that predictions are random there too. generator: of the device
+    of x, also in a compiled network; None is torch's default one. A deep copy has a generator of its own, in the same
+    state. `torch.utils.checkpoint` repeats the draws of the default one only. Raises FormatError for what is no format,
     ValueError for another rounding.
     """
 
@@ -188,20 +189,24 @@ class Quantizer(Draws, nn.Module):
         error: AnyFormat = None,
         rounding: Rounding = "stochastic",
         generator: torch.Generator | None = None,
+        evaluation: Rounding | None = None,
     ):
         super().__init__()
-        require_rounding(rounding)
-        self.activation, self.error, self.rounding = parse(activation), parse(error), rounding
-        self.generator = generator
+        for way in (rounding,) if evaluation is None else (rounding, evaluation):
+            require_rounding(way)
+        self.activation, self.error = parse(activation), parse(error)
+        self.rounding, self.evaluation, self.generator = rounding, evaluation, generator
 
     def forward(self, x: Tensor) -> Tensor:
         if self.activation is None and self.error is None:
             return x
         ways = _BothWays if torch.compiler.is_compiling() else _AnyWay
-        return ways.apply(x, self.activation, self.error, self.rounding, self.generator)
+        rounding = self.rounding if self.training or self.evaluation is None else self.evaluation
+        return ways.apply(x, self.activation, self.error, rounding, self.generator)
 
     def extra_repr(self) -> str:
-        return f"activation={name(self.activation)}, error={name(self.error)}, rounding={self.rounding}"
+        evaluation = "" if self.evaluation is None else f", evaluation={self.evaluation}"
+        return f"activation={name(self.activation)}, error={name(self.error)}, rounding={self.rounding}{evaluation}"
 
 
 class _BothWays(torch.autograd.Function):

@@ -14,11 +14,11 @@ How many sites there are is chosen by name, each name those before it and more (
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lpsgld.bnn.network.quantizing import quantize_network
 from lpsgld.formats import AnyFormat
 from lpsgld.rounding import Quantizer, Rounding
 from lpsgld.text import one_of
@@ -28,20 +28,15 @@ MODELS = ("logistic", "mlp", *_STAGES)
 
 Where = Literal["paper", "residual", "all"]
 SITES: tuple[Where, ...] = get_args(Where)
-
-
-class Sites(NamedTuple):
-    """Where a network rounds, and what happens there."""
-
-    where: Where = "paper"
-    activation: AnyFormat = None
-    error: AnyFormat = None
-    rounding: Rounding = "stochastic"
-
-    def quantizer(self, of: Where = "paper") -> nn.Module:
-        """For a site that is there from that name on."""
-        there = SITES.index(self.where) >= SITES.index(of)
-        return Quantizer(self.activation, self.error, self.rounding) if there else nn.Identity()
+_ADDED = {  # the parts after which each of SITES rounds, beside those of the one before
+    "logistic": (("linear",), (), ("image",)),
+    "mlp": (("hidden", "relu", "linear"), (), ("image",)),
+    "resnet": (
+        ("conv1", "relu", "blocks.*.conv1", "blocks.*.relu1", "blocks.*.conv2"),
+        ("blocks.*.relu2",),
+        ("image", "blocks.*.shortcut.0", "features"),
+    ),
+}
 
 
 def build(
@@ -63,50 +58,50 @@ def build(
     ValueError for an unknown name.
     """
     one_of("model", name, MODELS)
-    chosen = Sites(one_of("set of sites", sites, SITES), activation, error, rounding)
+    one_of("set of sites", sites, SITES)
     channels, height, breadth = image_shape
     if name == "logistic":
-        return Logistic(channels * height * breadth, classes, chosen)
-    if name == "mlp":
-        return MLP(channels * height * breadth, width, classes, chosen)
-    return ResNet(_STAGES[name], channels, width, classes, chosen)
+        net = Logistic(channels * height * breadth, classes)
+    elif name == "mlp":
+        net = MLP(channels * height * breadth, width, classes)
+    else:
+        net = ResNet(_STAGES[name], channels, width, classes)
+    added = _ADDED["resnet" if name in _STAGES else name][: SITES.index(sites) + 1]
+    quantize_network(net, activation, error, after=sum(added, ()), rounding=rounding)
+    return net
 
 
 def set_activation_rounding(model: nn.Module, rounding: Rounding) -> None:
     """Round at every site of the model in this way from now on, for example "nearest" at test time."""
     for module in model.modules():
         if isinstance(module, Quantizer):
-            module.rounding = rounding
+            module.rounding, module.evaluation = rounding, None
 
 
 class Logistic(nn.Module):
-    """Multinomial logistic regression. Its one site is the logits."""
+    """Multinomial logistic regression. The paper rounds its logits."""
 
-    def __init__(self, features: int, classes: int, sites: Sites):
+    def __init__(self, features: int, classes: int):
         super().__init__()
-        self.quant_in = sites.quantizer("all")
+        self.image = nn.Flatten()
         self.linear = nn.Linear(features, classes)
-        self.quant = sites.quantizer()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.quant(self.linear(self.quant_in(x.flatten(1))))
+        return self.linear(self.image(x))
 
 
 class MLP(nn.Module):
-    """One hidden layer of ReLU units. Sites: after each linear layer and after the ReLU."""
+    """One hidden layer of ReLU units."""
 
-    def __init__(self, features: int, hidden: int, classes: int, sites: Sites):
+    def __init__(self, features: int, hidden: int, classes: int):
         super().__init__()
-        self.quant_in = sites.quantizer("all")
+        self.image = nn.Flatten()
         self.hidden = nn.Linear(features, hidden)
-        self.quant1 = sites.quantizer()
-        self.quant2 = sites.quantizer()
+        self.relu = nn.ReLU()
         self.linear = nn.Linear(hidden, classes)
-        self.quant3 = sites.quantizer()
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.quant1(self.hidden(self.quant_in(x.flatten(1))))
-        return self.quant3(self.linear(self.quant2(F.relu(h))))
+        return self.linear(self.relu(self.hidden(self.image(x))))
 
 
 class Projection(nn.Conv2d):
@@ -125,55 +120,48 @@ class Projection(nn.Conv2d):
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut (He et al. 2016), rounded after each convolution and the ReLU between them.
+    """Two 3x3 convolutions and a shortcut (He et al. 2016). Only what lies between them is the paper's to round."""
 
-    The block's result and the shortcut are left alone, as in the released code, unless more sites are asked for.
-    """
-
-    def __init__(self, channels: int, width: int, stride: int, sites: Sites):
+    def __init__(self, channels: int, width: int, stride: int):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
+        self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.quant1, self.quant2, self.quant3 = sites.quantizer(), sites.quantizer(), sites.quantizer()
-        self.quant_out = sites.quantizer("residual")
+        self.relu2 = nn.ReLU()
         self.shortcut = nn.Sequential()
         if stride != 1 or channels != width:
-            projection = Projection(channels, width, stride)
-            self.shortcut = nn.Sequential(projection, sites.quantizer("all"), nn.BatchNorm2d(width))
+            self.shortcut = nn.Sequential(Projection(channels, width, stride), nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.quant1(self.conv1(x))
-        out = self.quant2(F.relu(self.bn1(out)))
-        out = self.bn2(self.quant3(self.conv2(out)))
-        return self.quant_out(F.relu(out + self.shortcut(x)))
+        out = self.relu1(self.bn1(self.conv1(x)))
+        return self.relu2(self.bn2(self.conv2(out)) + self.shortcut(x))
 
 
 class ResNet(nn.Module):
     """A ResNet for small images: a 3x3 stem without pooling, four stages, global average pooling, a linear layer.
 
     The stages halve the image three times, to 1x1 at least. With (2, 2, 2, 2) blocks, 3 channels, width 64 and 10
-    classes it has 11,173,962 parameters, the paper's ResNet-18.
+    classes it has 11,173,962 parameters, the paper's ResNet-18. `image` and `features` only mark places.
     """
 
-    def __init__(self, blocks: tuple[int, ...], channels: int, width: int, classes: int, sites: Sites):
+    def __init__(self, blocks: tuple[int, ...], channels: int, width: int, classes: int):
         super().__init__()
-        self.quant_in = sites.quantizer("all")
+        self.image = nn.Identity()
         self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.quant1, self.quant2 = sites.quantizer(), sites.quantizer()
+        self.relu = nn.ReLU()
         stages, inside = [], width
         for stage, count in enumerate(blocks):
             outside = width * 2**stage
             for index in range(count):
-                stages.append(Block(inside, outside, 2 if stage > 0 and index == 0 else 1, sites))
+                stages.append(Block(inside, outside, 2 if stage > 0 and index == 0 else 1))
                 inside = outside
         self.blocks = nn.Sequential(*stages)
-        self.quant_pool = sites.quantizer("all")
+        self.features = nn.Identity()
         self.linear = nn.Linear(inside, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.quant1(self.conv1(self.quant_in(x)))
-        out = self.blocks(self.quant2(F.relu(self.bn1(out))))
-        return self.linear(self.quant_pool(out.mean((2, 3))))
+        out = self.blocks(self.relu(self.bn1(self.conv1(self.image(x)))))
+        return self.linear(self.features(out.mean((2, 3))))

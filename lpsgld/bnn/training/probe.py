@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from lpsgld import formats, variance
 from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.devices import pick_device, plain_torch, seeded
+from lpsgld.bnn.network.quantizing import activation_format
 from lpsgld.bnn.training import runs
 from lpsgld.bnn.training.runs import Run
 from lpsgld.formats import AnyFormat
-from lpsgld.rounding import Quantizer, quantize
+from lpsgld.rounding import quantize
 from lpsgld.samplers.optimizer import LowPrecisionOptimizer
 
 _BINS = 255  # as many as an 8-bit block format has codes
@@ -153,23 +154,16 @@ def numbers(run: Run, dataset: Dataset, *, device: str = "auto", seed: int = 0) 
 
 @contextmanager
 def _outputs_counted(model: nn.Module) -> Iterator[dict[str, Histogram]]:
-    """The histogram of each layer's output, filled while the model computes: after the `Quantizer` behind the layer."""
+    """The histogram of each layer's output, rounded if it is, filled while the model computes."""
     counted: dict[str, Histogram] = {}
-    latest: list[tuple[str, Tensor]] = []
 
-    def after_layer(name: str):
-        def hook(_module, _inputs, output: Tensor) -> None:
-            counted[name] = histogram(output, None)
-            latest[:] = [(name, output)]
+    def after(name: str):
+        def hook(layer: nn.Module, _inputs, output: Tensor) -> None:
+            counted[name] = histogram(output, activation_format(layer))
 
         return hook
 
-    def after_quantizer(module: Quantizer, inputs: tuple[Tensor], output: Tensor) -> None:
-        if latest and inputs[0] is latest[0][1]:
-            counted[latest[0][0]] = histogram(output, module.activation)
-
-    hooks = [layer.register_forward_hook(after_layer(name)) for name, layer in layers(model).items()]
-    hooks += [m.register_forward_hook(after_quantizer) for m in model.modules() if isinstance(m, Quantizer)]
+    hooks = [layer.register_forward_hook(after(name)) for name, layer in layers(model).items()]
     try:
         yield counted
     finally:

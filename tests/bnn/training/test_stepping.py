@@ -226,7 +226,7 @@ def test_operands_that_tf32_rounds_are_the_ones_that_are_named(shifted, sites):
 
     convolutions = {n: m for n, m in stepper.model.named_modules() if isinstance(m, torch.nn.Conv2d)}
     for name, conv in convolutions.items():
-        conv.register_forward_hook(hook(name))
+        conv.register_forward_hook(hook(name), prepend=True)  # what it computes, before that is rounded
     stepper.gradient(torch.arange(64))
     shortcuts = {("error", name) for name in convolutions if "shortcut" in name}
     stream = {("forward", f"blocks.{i}.{name}") for i in (1, 2, 3) for name in ("conv1", "shortcut.0")}
