@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lpsgld.bnn.judging.posterior import Posterior
     from lpsgld.bnn.network.quantizing import quantize_network
     from lpsgld.formats import parse
     from lpsgld.rounding import Quantizer, quantize
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
     from lpsgld.samplers.sgld import SGLD
     from lpsgld.variance import vc_quantize
 
-__all__ = ["SGHMC", "SGLD", "NonFiniteGradient", "Quantizer", "parse", "quantize", "quantize_network", "vc_quantize"]
+__all__ = ["SGHMC", "SGLD", "NonFiniteGradient", "Posterior", "Quantizer"]
+__all__ += ["parse", "quantize", "quantize_network", "vc_quantize"]
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Posterior": "bnn.judging.posterior",
     "SGHMC": "samplers.sghmc",
     "SGLD": "samplers.sgld",
     "NonFiniteGradient": "samplers.optimizer",

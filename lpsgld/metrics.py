@@ -1,6 +1,7 @@
-"""How good are predicted probabilities? Accuracy, proper scores, calibration, uncertainty.
+"""How good are predictions? Accuracy, proper scores, calibration, uncertainty.
 
-Pure functions of probabilities [N, C] (rows sum to 1) and labels [N] (whole numbers below C), computed in float64.
+Of classes: pure functions of probabilities [..., C] (rows sum to 1) and labels [...] (whole numbers below C), computed
+in float64. The axes before the last may be any, such as those of images, or of sentences and their tokens.
 Softmax outputs of float16, bfloat16 and autocast are taken, too: rows that miss 1 by their rounding are scaled to it.
 Where the probabilities come from (one network, or an average over posterior samples) is told in
 `bnn/judging/ensemble.py`.
@@ -8,6 +9,7 @@ Where the probabilities come from (one network, or an average over posterior sam
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -59,7 +61,7 @@ def ece(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
     """Expected calibration error, Σ_b (n_b/N) |accuracy_b - confidence_b|, equal-width bins (Guo et al. 2017)."""
     r = reliability(probabilities, labels, bins)
     gaps = (r.accuracy - r.confidence).abs().nan_to_num(0.0)
-    return (r.count * gaps).sum().item() / len(labels)
+    return (r.count * gaps).sum().item() / r.count.sum().item()
 
 
 def ece_paper(probabilities: Tensor, labels: Tensor) -> float:
@@ -82,8 +84,9 @@ def reliability(probabilities: Tensor, labels: Tensor, bins: int = 15) -> Reliab
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """Predictive entropy -Σ_c p_c log p_c of each row, in nats: 0 (certain) to log C (no idea). [N]"""
-    return torch.special.entr(_checked_probabilities(probabilities)).sum(1)
+    """Predictive entropy -Σ_c p_c log p_c of each row, in nats: 0 (certain) to log C (no idea). [...]"""
+    p = _checked_probabilities(probabilities)
+    return torch.special.entr(p).sum(1).reshape(torch.as_tensor(probabilities).shape[:-1])
 
 
 def abstention(probabilities: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
@@ -101,6 +104,60 @@ def abstention(probabilities: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
     running = (predicted == y)[order].double().cumsum(0)
     count = (shares * len(y)).round().long().clamp(min=1)
     return running[count - 1] / count
+
+
+# ---- numbers -------------------------------------------------------------------------------------------------------
+# members: [S, ...], what each of S networks predicts for targets [...]; std: of what is observed around a prediction, a
+# number or [...]. The predictive distribution of a target is the mixture of the S Gaussians.
+
+
+def rmse(prediction: Tensor, targets: Tensor) -> float:
+    """Root of the mean squared error of predictions [...], such as `members.mean(0)`."""
+    prediction, targets = _checked_numbers(prediction, targets)
+    return (prediction - targets).square().mean().sqrt().item()
+
+
+def gaussian_nll(members: Tensor, targets: Tensor, std: float | Tensor) -> float:
+    """Negative log likelihood -mean log (1/S) Σ_s N(y; f_s, std²), in nats a target."""
+    z, std = _standardized(members, targets, std)
+    density = torch.logsumexp(-z.square() / 2, 0) - math.log(len(z)) - (std * math.sqrt(2 * math.pi)).log()
+    return -density.mean().item()
+
+
+def coverage(members: Tensor, targets: Tensor, std: float | Tensor, level: float = 0.9) -> float:
+    """The share of targets inside the central interval that should hold `level` of them: calibrated where they agree.
+
+    y is inside where its predictive distribution function (1/S) Σ_s Φ((y - f_s)/std) is within level/2 of 1/2.
+    """
+    if not 0 < level < 1:
+        raise MetricError(f"level is {level!r}, but must be between 0 and 1")
+    z, _ = _standardized(members, targets, std)
+    return ((torch.special.ndtr(z).mean(0) - 0.5).abs() <= level / 2).double().mean().item()
+
+
+def _standardized(members: Tensor, targets: Tensor, std: float | Tensor) -> tuple[Tensor, Tensor]:
+    """(y - f_s)/std [S, ...], and std."""
+    members, targets = torch.as_tensor(members), torch.as_tensor(targets)
+    if members.dim() == 0 or len(members) == 0:
+        raise MetricError(f"members have shape {tuple(members.shape)}, but must be [S, ...] with S at least 1")
+    members, targets = _checked_numbers(members, targets[None].expand(len(members), *targets.shape))
+    std = torch.as_tensor(std, dtype=torch.float64, device=members.device)
+    if not bool((std > 0).all()):
+        raise MetricError("std must be above 0 everywhere")
+    return (targets - members) / std, std
+
+
+def _checked_numbers(prediction: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    prediction = torch.as_tensor(prediction).double()
+    targets = torch.as_tensor(targets, device=prediction.device).double()
+    if prediction.shape != targets.shape or prediction.numel() == 0:
+        raise MetricError(
+            f"predictions have shape {tuple(prediction.shape)} and targets {tuple(targets.shape)}: these must be equal"
+        )
+    return prediction, targets
+
+
+# ---- ensembles -----------------------------------------------------------------------------------------------------
 
 
 def disagreement(votes: Tensor) -> Tensor:
@@ -153,14 +210,14 @@ def _of_label(p: Tensor, y: Tensor) -> Tensor:
 
 
 def _checked(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    p = _checked_probabilities(probabilities)
+    p, shape = _checked_probabilities(probabilities), torch.as_tensor(probabilities).shape[:-1]
     y = torch.as_tensor(labels, device=p.device)
-    if y.shape != p.shape[:1] or y.is_floating_point():
+    if y.shape != shape or y.is_floating_point():
         raise MetricError(
             f"labels have shape {tuple(y.shape)} and type {y.dtype}, but {len(p)} predictions need "
-            f"whole numbers of shape ({len(p)},)"
+            f"whole numbers of shape {tuple(shape)}"
         )
-    y = y.long()
+    y = y.reshape(-1).long()
     if y.min() < 0 or y.max() >= p.shape[1]:
         raise MetricError(
             f"labels run from {y.min()} to {y.max()}, but {p.shape[1]} classes allow 0 to {p.shape[1] - 1}"
@@ -169,9 +226,11 @@ def _checked(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _checked_probabilities(probabilities: Tensor) -> Tensor:
+    """[N, C], all axes before the last as one."""
     p = torch.as_tensor(probabilities).double()
-    if p.dim() != 2 or 0 in p.shape:
-        raise MetricError(f"probabilities have shape {tuple(p.shape)}, but must be [N, C] with N and C at least 1")
+    if p.dim() < 2 or 0 in p.shape:
+        raise MetricError(f"probabilities have shape {tuple(p.shape)}, but must be [..., C], none of them 0")
+    p = p.reshape(-1, p.shape[-1])
     total = p.sum(1, keepdim=True)
     missed = (total - 1).abs()
     if not bool(((p >= 0) & (p <= 1 + 1e-6)).all() & (missed <= _MISSED).all()):

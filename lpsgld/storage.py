@@ -27,7 +27,7 @@ from lpsgld import formats
 from lpsgld.files import write_atomically
 from lpsgld.formats import AnyFormat, Format, FormatError
 from lpsgld.formats.base import integer_type
-from lpsgld.text import Mistake, one_of
+from lpsgld.text import Mistake
 
 _MARK = "lpsgld"  # metadata key that tells our files from foreign ones
 _VERSION = 2
@@ -116,15 +116,17 @@ def save_sample(
 ) -> None:
     """Write all that the model's `state_dict` holds to one safetensors file, its parameters packed.
 
-    weight: the format of all parameters, or that of each by its name, in which a parameter that is not named is in full
-    precision (`SGLD.weights(model)` tells it). Full precision is kept as it is, of whatever type; what is tied is
+    weight: the format of all parameters, or formats by their names or patterns of these (`formats.of_each`;
+    `SGLD.weights(model)` tells them). Full precision is kept as it is, of whatever type; what is tied is
     stored once. recipe, origin: anything that JSON can hold; they come back as `Sample.recipe` and `Sample.origin`.
     Raises StorageError if a parameter is off its grid or the state holds no tensor, FileError if the file cannot be
     written.
     """
     state = model.state_dict(keep_vars=True)
-    for name in weight if isinstance(weight, Mapping) else ():
-        one_of("parameter", name, state, StorageError)
+    try:
+        weights = formats.of_each(weight, [name for name, value in state.items() if isinstance(value, nn.Parameter)])
+    except FormatError as error:
+        raise StorageError(str(error)) from None
     tensors: dict[str, Tensor] = {}
     shapes: dict[str, list[int]] = {}  # of the parameters whose codes share bytes
     types: dict[str, str] = {}  # of the packed parameters that are not float32
@@ -136,7 +138,7 @@ def save_sample(
         if first.setdefault(value, name) != name:
             tied[name] = first[value]
         elif isinstance(value, nn.Parameter):
-            fmt = formats.parse(weight.get(name) if isinstance(weight, Mapping) else weight)
+            fmt = weights[name]
             codes, scales = _codes(name, value.detach(), fmt)
             if fmt is not None and fmt.bits not in _WHOLE:
                 shapes[name], codes = list(codes.shape), squeeze(codes, fmt.bits)
@@ -146,7 +148,8 @@ def save_sample(
             tensors |= {f"scales{i}/{name}": part for i, part in enumerate(scales)}
         else:
             tensors[f"buffer/{name}"] = value.detach().clone()  # some may share memory
-    about = {"weight": _of_all(formats.name, weight), "recipe": dict(recipe), "shapes": shapes, "origin": origin}
+    told = _of_all(formats.name, weights if isinstance(weight, Mapping) else weight)
+    about = {"weight": told, "recipe": dict(recipe), "shapes": shapes, "origin": origin}
     save_tensors(path, "sample", tensors, about | {"types": types, "tied": tied})
 
 

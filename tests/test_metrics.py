@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import log_loss
+from sklearn.metrics import log_loss, mean_squared_error
 
 from lpsgld import metrics
 
@@ -134,7 +134,7 @@ def test_summary_holds_every_score():
     [
         (torch.tensor([[0.5, 0.6]]), torch.tensor([0]), "sum to 1"),
         (torch.tensor([[math.nan, 1.0]]), torch.tensor([0]), "between 0 and 1"),
-        (torch.tensor([0.5, 0.5]), torch.tensor([0]), r"\[N, C\]"),
+        (torch.tensor([0.5, 0.5]), torch.tensor([0]), r"\[..., C\]"),
         (torch.tensor([[0.5, 0.5]]), torch.tensor([2]), "2 classes allow 0 to 1"),
         (torch.tensor([[0.5, 0.5]]), torch.tensor([0.0]), "whole numbers"),
         (torch.tensor([[0.5, 0.5]]), torch.tensor([0, 1]), r"shape \(2,\)"),
@@ -183,3 +183,64 @@ def test_rows_that_are_no_probabilities_are_still_refused():
     for wrong in (p * 1.01, p * 0.99, p - 0.3, torch.sigmoid(p)):
         with pytest.raises(metrics.MetricError, match="sum to 1"):
             metrics.error(wrong, torch.zeros(3, dtype=torch.long))
+
+
+def test_axes_before_the_last_are_predictions_too():
+    """Such as sentences and their tokens."""
+    p, y = predictions(600)
+    many, labels = p.reshape(20, 30, 10), y.reshape(20, 30)
+    assert metrics.summary(many, labels) == metrics.summary(p, y)
+    assert torch.equal(metrics.entropy(many), metrics.entropy(p).reshape(20, 30))
+    assert torch.equal(metrics.abstention(many, labels, [0.3, 1]), metrics.abstention(p, y, [0.3, 1]))
+    with pytest.raises(metrics.MetricError, match=r"whole numbers of shape \(20, 30\)"):
+        metrics.nll(many, y)
+
+
+# ---- numbers -------------------------------------------------------------------------------------------------------
+
+
+def mixtures() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """members [3, 50, 2], targets, and the standard deviation around each."""
+    generator = torch.Generator().manual_seed(0)
+    members = torch.randn(3, 50, 2, generator=generator, dtype=torch.float64)
+    return members, 2 * torch.randn(50, 2, generator=generator, dtype=torch.float64), torch.rand(50, 2) + 0.5
+
+
+def test_rmse_is_scikit_learns():
+    members, targets, _ = mixtures()
+    expected = mean_squared_error(targets.flatten(), members.mean(0).flatten()) ** 0.5
+    assert metrics.rmse(members.mean(0), targets) == pytest.approx(expected)
+
+
+def test_gaussian_nll_and_coverage_are_those_of_the_mixture():
+    members, targets, std = mixtures()
+    laws = [stats.norm(f.numpy(), std.numpy()) for f in members]
+    density = np.mean([law.pdf(targets.numpy()) for law in laws], 0)
+    assert metrics.gaussian_nll(members, targets, std) == pytest.approx(-np.log(density).mean())
+    below = np.mean([law.cdf(targets.numpy()) for law in laws], 0)
+    for level in (0.5, 0.9):
+        inside = ((below > (1 - level) / 2) & (below < (1 + level) / 2)).mean()
+        assert 0 < inside < 1 and metrics.coverage(members, targets, std, level) == pytest.approx(inside)
+
+
+def test_of_one_member_they_are_those_of_a_gaussian():
+    targets = torch.tensor([0.0, 1.0, -2.0, 1.7])
+    assert metrics.gaussian_nll(torch.zeros(1, 4), targets, 1.0) == pytest.approx(-stats.norm.logpdf(targets).mean())
+    assert metrics.coverage(torch.zeros(1, 4), targets, 1.0) == 0.5  # the interval of 90 % ends at 1.645
+    far = metrics.gaussian_nll(torch.zeros(2, 1), torch.tensor([60.0]), 1.0)
+    assert far == pytest.approx(1800 + math.log(2 * math.pi) / 2)  # where exp(-1800) is 0
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: metrics.rmse(torch.zeros(3), torch.zeros(3, 1)), r"shape \(3,\) and targets \(3, 1\)"),
+        (lambda: metrics.gaussian_nll(torch.zeros(3), torch.zeros(3), 1.0), r"predictions have shape \(3,\)"),
+        (lambda: metrics.gaussian_nll(torch.zeros(()), torch.zeros(()), 1.0), r"must be \[S, ...\]"),
+        (lambda: metrics.coverage(torch.zeros(2, 3), torch.zeros(3), 0.0), "std must be above 0"),
+        (lambda: metrics.coverage(torch.zeros(2, 3), torch.zeros(3), 1.0, level=90), "level is 90"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_named(call, told):
+    with pytest.raises(metrics.MetricError, match=told):
+        call()

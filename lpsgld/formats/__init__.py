@@ -9,9 +9,10 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from lpsgld.formats.base import Format, FormatError, Grid, exponent
-from lpsgld.formats.names import AnyFormat, grid, name, parse, whole_blocks_axis
+from lpsgld.formats.names import AnyFormat, grid, name, of_each, parse, whole_blocks_axis
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["AnyFormat", "Format", "FormatError", "Grid", "exponent", "grid", "name", "parse", "whole_blocks_axis"]
+__all__ = ["AnyFormat", "Format", "FormatError", "Grid"]
+__all__ += ["exponent", "grid", "name", "of_each", "parse", "whole_blocks_axis"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any, NoReturn
 
@@ -34,6 +36,23 @@ def name(fmt: AnyFormat) -> str:
     """The name that `parse` reads back: "fixed(8,3)", ..., "full" for None. Raises what `parse` raises."""
     fmt = parse(fmt)
     return "full" if fmt is None else fmt.name
+
+
+def of_each(given: AnyFormat | Mapping[str, AnyFormat], names: Iterable[str]) -> dict[str, Format | None]:
+    """The format of each of these names, of parameters or the like.
+
+    given: one format for all, or formats by patterns of names, as of files: {"*norm*": None, "*": "block(8,0)"}. The
+    first pattern that a name matches counts; what matches none is in full precision. Raises FormatError for a pattern
+    that matches no name, and what `parse` raises.
+    """
+    names = list(names)
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(names, parse(given))
+    for pattern in given:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            text.one_of("parameter", pattern, names, FormatError)
+    matching = {each: [pattern for pattern in given if fnmatchcase(each, pattern)] for each in names}
+    return {each: parse(given[patterns[0]]) if patterns else None for each, patterns in matching.items()}
 
 
 def grid(fmt: AnyFormat, x: Tensor, reach: float | Tensor | None = None) -> Grid:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -106,7 +106,8 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
         self._compiled = compile
         self.generator = generator
         self._forget()
-        super().__init__(params, self.setting.checked(defaults) | {"steps": 0})
+        by_name = {name: value for name, value in defaults.items() if isinstance(value, Mapping)}
+        super().__init__(params, self.setting.checked(defaults | dict.fromkeys(by_name)) | by_name | {"steps": 0})
 
     def _forget(self) -> None:
         """What is known of tensors, and what must not be shared with a copy."""
@@ -135,7 +136,8 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
 
     @torch.no_grad()
     def add_param_group(self, param_group: dict) -> None:
-        """Adds a group (its own lr, formats, ... if given) and rounds its parameters onto their grid.
+        """Adds a group (its own lr, formats, ... if given) and rounds its parameters onto their grid; several groups,
+        if formats are told by names.
 
         Raises ValueError for a setting that there is not, or one that makes no sense, FormatError for a format that
         the accumulator or a parameter cannot use, before anything changes.
@@ -143,15 +145,22 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
         for key in param_group:
             if key not in _LABELS:
                 text.one_of("setting of a parameter group", key, ["params", *self.defaults])
-        super().add_param_group(self.setting.checked(self.defaults | param_group))
-        group = self.param_groups[-1]
-        setting = self.setting.of(group)
+        groups, known = _by_format(self.defaults | param_group), len(self.param_groups)
         try:
-            for name, p in zip(_names(group), group["params"], strict=True):
-                _require_fit(name, p, setting)
-        except (FormatError, TypeError):
-            self.param_groups.pop()
+            for each in groups:
+                super().add_param_group(self.setting.checked(each))
+                setting = self.setting.of(self.param_groups[-1])
+                for name, p in zip(_names(self.param_groups[-1]), self.param_groups[-1]["params"], strict=True):
+                    _require_fit(name, p, setting)
+        except (ValueError, TypeError):
+            del self.param_groups[known:]
             raise
+        for group in self.param_groups[known:]:
+            self._start(group)
+
+    def _start(self, group: dict[str, Any]) -> None:
+        """Rounds the parameters of a group."""
+        setting = self.setting.of(group)
         for p in group["params"]:
             if p.requires_grad:
                 rounded = quantize(p, setting.weight, generator=self.generator)
@@ -292,6 +301,21 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
     def _parameter_names(self) -> list[str]:
         names = [name for group in self.param_groups for name in group.get("param_names", group["params"])]
         return [name if isinstance(name, str) else f"parameter {i}" for i, name in enumerate(names)]
+
+
+def _by_format(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """The group, or if its formats are told by the names of its parameters, one for all of the same formats."""
+    kinds = ("weight", "grad")
+    if not any(isinstance(group[kind], Mapping) for kind in kinds):
+        return [group]
+    params = list(group["params"])
+    if not all(isinstance(p, tuple) for p in params):
+        raise ValueError("formats are told by names of parameters, which have none: pass model.named_parameters()")
+    of_each = {kind: formats.of_each(group[kind], [name for name, _ in params]) for kind in kinds}
+    parts: dict[tuple, list] = {}
+    for name, p in params:
+        parts.setdefault(tuple(of_each[kind][name] for kind in kinds), []).append((name, p))
+    return [group | dict(zip(kinds, key, strict=True)) | {"params": part} for key, part in parts.items()]
 
 
 def _step_tensor(moved_by, tensors: tuple[Tensor, ...], lr, setting: Setting, generator) -> None:

@@ -15,6 +15,7 @@ that keep position and velocity in formats of their own round both: Zhang and ot
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -150,8 +151,8 @@ class SGHMC(LowPrecisionOptimizer):
         num_data: int,
         temperature: float = 1.0,
         weight_decay: float = 0.0,
-        weight: AnyFormat = None,
-        grad: AnyFormat = None,
+        weight: AnyFormat | Mapping[str, AnyFormat] = None,
+        grad: AnyFormat | Mapping[str, AnyFormat] = None,
         accumulator: Accumulator = "full",
         generator: torch.Generator | None = None,
         compile: bool = False,

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -97,7 +98,8 @@ class SGLD(LowPrecisionOptimizer):
 
     params: tensors, groups, or `model.named_parameters()`, whose names then appear in errors. lr: step size on the
     mean loss, a number or a 0-d tensor. weight, grad: number formats of weights and gradients: a format, its name or a
-    `qtorch` descriptor; None is full precision.
+    `qtorch` descriptor; None is full precision. By patterns of names, {"*norm*": None, "*": "block(8,0)"}, they may
+    differ between the parameters of `model.named_parameters()` (see `formats.of_each`).
     generator: of the parameters' device; None is torch's default one. Not part of the state_dict; a deep copy has its
     own, in the same state. compile: fuse the step of all parameters with `torch.compile`; the step size is data then,
     so that a schedule compiles nothing again. (With a generator, its numbers are drawn outside of the fused loops.)
@@ -117,8 +119,8 @@ class SGLD(LowPrecisionOptimizer):
         num_data: int,
         temperature: float = 1.0,
         weight_decay: float = 0.0,
-        weight: AnyFormat = None,
-        grad: AnyFormat = None,
+        weight: AnyFormat | Mapping[str, AnyFormat] = None,
+        grad: AnyFormat | Mapping[str, AnyFormat] = None,
         accumulator: Accumulator = "full",
         generator: torch.Generator | None = None,
         compile: bool = False,
