@@ -61,6 +61,18 @@ def test_the_anatomy_of_a_notebook(path, cells):
     assert "CC BY 4.0" in last
 
 
+def test_the_minutes_at_its_head_are_what_00_says_they_are(path, cells):
+    """A minute for 60 words outside of solutions, three for a slider, one for a guess; to the next five or so."""
+    if path.stem[:2] in test_claims.UNDER_WAY:
+        pytest.skip("is being rewritten")
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    words = len(re.sub(r"<details>.*?</details>", "", prose, flags=re.S).split())
+    source = "\n".join(cell.source for cell in code(cells))
+    minutes = words / 60 + 3 * source.count("lab.explore(") + source.count("lab.predict(")
+    said = int(re.search(r"\*\*Takes\*\* (\d+) minutes to read", cells[0].source)[1])
+    assert abs(said - minutes) <= 5, minutes
+
+
 def test_a_notebook_is_prose_and_calls(cells):
     """What computes lives in the library, what a picture says in its view."""
     assert sum(len(cell.source.splitlines()) for cell in code(cells)) <= 160

@@ -76,8 +76,8 @@ def update_path(artists, alpha, fractional_bits, seed):
     return {
         "noise of a step in gaps": math.sqrt(2 * alpha) / gap,
         "naive steps that move": float(moves.mean()),
-        f"std of {PATHS} chains after the last step, full": float(both["full"][-1].std()),
-        "naive": float(both["naive"][-1].std()),
+        "std at the end, full": float(both["full"][-1].std()),
+        "std, naive": float(both["naive"][-1].std()),
     }
 
 
