@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import epoch, network, optimizer, rounding
+from benchmarks import epoch, network, optimizer, rivals, rounding
 from benchmarks.timing import Row, table
 from lpsgld.bnn.devices import device_name, pick_device
 from lpsgld.bnn.training import compiling
 
-SECTIONS = ("rounding", "optimizer", "network", "epoch")
+SECTIONS = ("rounding", "optimizer", "rivals", "network", "epoch")
 
 
 def main() -> None:
@@ -70,6 +70,9 @@ def _rows(section: str, arguments: argparse.Namespace, device: torch.device, com
         yield from rounding.rows(arguments.values, repetitions, device)
     elif section == "optimizer":
         yield from optimizer.rows(width, repetitions, device, compiled)
+    elif section == "rivals":
+        if device.type == "cpu":
+            yield from rivals.rows(width, repetitions)
     elif section == "network":
         yield from network.rows(width, arguments.batch, repetitions, device, compiled)
     else:
