@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from benchmarks import rivals
 from benchmarks.profile import part
 from benchmarks.timing import Row, interleaved, table
 from lpsgld.bnn.costs import timing
@@ -45,7 +46,15 @@ def test_the_command_prints_a_row_for_every_comparison(qtorch_quant):
 @pytest.mark.slow
 def test_an_unknown_section_is_refused():
     result = command("speed")
-    assert result.returncode == 2 and "choose from rounding, optimizer, network, epoch" in result.stderr
+    assert result.returncode == 2 and "choose from rounding, optimizer, rivals, network, epoch" in result.stderr
+
+
+def test_libraries_that_are_not_installed_are_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "posteriors", None)
+    monkeypatch.setitem(sys.modules, "jax", None)
+    assert list(rivals.rows(width=1, repetitions=1)) == []
+    rivals.installed.cache_clear()
+    assert "no comparison with posteriors: " in (told := capsys.readouterr().err) and "with jax: " in told
 
 
 def test_cases_take_turns_and_the_fastest_round_counts(monkeypatch):
