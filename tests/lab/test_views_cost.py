@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 
-from lpsgld.bnn.costs import footprint
+from lpsgld.bnn.costs import footprint, roofline
 from lpsgld.bnn.costs.roofline import Machine
+from lpsgld.bnn.studies.sweep import Point, Settings
 from lpsgld.lab.style import png
 from lpsgld.lab.views.networks import cost as views
 from tests.lab.checking import check_view
+from tests.lab.made_up_sweep import made_up
+from tests.lab.made_up_sweep import nll as nll_of
 
-LAPTOP = Machine("made up", bandwidth=1e10, float32=5e10, int8=2e11)
-NO_INT8 = Machine("made up", bandwidth=1e10, float32=5e10)
+LAPTOP = Machine("made up", bandwidth=1e10, rates={"float32": 5e10, "int8": 2e11})
+NO_INT8 = Machine("made up", bandwidth=1e10, rates={"float32": 5e10})
 
 
 @pytest.mark.parametrize("view", [views.memory, views.roofline_of(LAPTOP)], ids=lambda view: view.name)
@@ -38,21 +41,33 @@ def test_a_copy_makes_8_bit_weights_larger_than_32_bit_weights():
     assert corrected.copy == simulated.copy == 0 and corrected.weights == copied.weights < simulated.weights
 
 
-def test_products_lie_under_their_roof():
+def test_ticks_tell_where_the_products_are_and_bars_how_long_they_take():
     view = views.roofline_of(LAPTOP)
     _, artists = view.build(**view.parameters(width=8, batch=1))
-    for bits in (8, 32):
-        intensity, reached = artists[f"products {bits}"].get_data()
-        roof = np.minimum(LAPTOP.rate(bits), intensity * LAPTOP.bandwidth) / 1e9
-        assert len(reached) == 20 + 1 + 20 + 2, "20 convolutions, each with one backward; a linear layer with two"
-        assert np.allclose(reached, roof)
+    work = roofline.step("resnet18", 8, 1)
+    assert len(work.flops[work.products]) == 20 + 1 + 20 + 2, "20 convolutions, each with one backward; a linear layer"
+    for bar, kind in enumerate(("float32", "int8")):
+        assert artists[f"products {kind}"].get_xdata() == pytest.approx(work.intensity(kind)[work.products])
+        top = max(artists[bound][bar].get_y() + artists[bound][bar].get_height() for bound in views._BOUNDS)
+        assert top == pytest.approx(1e3 * work.seconds(LAPTOP, kind).sum())
+    assert [artists[f"roof {kind}"].get_visible() for kind in roofline.BYTES] == [True, False, False, True]
+
+
+def test_an_h100_is_compared_with_what_people_train_with():
+    assert views.trained_in(roofline.H100) == ("TF32", "bfloat16", "int8")
+    view = views.roofline_of(LAPTOP)
+    _, artists = view.build(**view.parameters(machine="H100, data sheet"))
+    assert [label.get_text() for label in artists["bars"].get_xticklabels()] == ["TF32", "bfloat16", "int8"]
+    assert [text.get_text() for text in artists["axes"].get_legend().get_texts()] == ["TF32", "bfloat16", "int8"]
+    told = view.update(artists, "H100, data sheet", 64, 128)
+    assert told["usual over int8"] == pytest.approx(4.0, rel=1e-3)
 
 
 def test_a_machine_without_int8_products_is_said_to_have_none():
     view = views.roofline_of(NO_INT8)
     figure, artists = view.build(**view.parameters())
-    assert [label.get_text() for label in artists["bars"].get_xticklabels()][1] == "8 bits (no int8 product)"
-    assert np.array_equal(artists["roof 8"].get_ydata(), artists["roof 32"].get_ydata())
+    assert [label.get_text() for label in artists["bars"].get_xticklabels()][1] == "int8 (no such\nproduct)"
+    assert np.array_equal(artists["roof int8"].get_ydata(), artists["roof float32"].get_ydata())
 
 
 def test_pictures_of_measurements_show_what_was_measured():
@@ -65,3 +80,19 @@ def test_pictures_of_measurements_show_what_was_measured():
     figure = views.step_times({"a": seconds["a"]}, "made up")
     assert [bar.get_width() for bar in figure.axes[0].patches] == pytest.approx([200, 20])
     assert len(png(views.step_times({"b": seconds["b"]}, "made up"))) > 10_000
+
+
+def test_what_is_stored_has_the_bytes_of_its_format_and_the_nll_of_the_sweep():
+    """650 numbers of logistic regression on digits, 7,510 of the MLP: in 8 bits a byte each, in 32 four."""
+    for sweep, numbers in (
+        (made_up(Settings(model="logistic", networks=4, seeds=3)), 650),
+        (made_up(Settings(model="mlp", networks=4, seeds=3)), 7510),
+    ):
+        for sampler, accumulator, bits, one in (("sgld", "vc", 5, numbers), ("sgld", "full", None, 4 * numbers)):
+            size, nll = views.stored(sweep, sampler, accumulator, bits)
+            assert size.tolist() == [one * count for count in sweep.settings.counts]
+            assert nll[-1] == pytest.approx([nll_of(Point(sampler, accumulator, bits), seed, 4) for seed in range(3)])
+        size, nll = views.stored(sweep, "sgd", "naive", 5)
+        assert size.tolist() == [numbers] and nll.shape == (1, sweep.settings.seeds)
+        figure = views.nll_of_bytes({"made up": sweep})
+        assert len(figure.axes[0].containers) == 5 and len(png(figure)) > 10_000

@@ -8,11 +8,13 @@ convolution); everywhere else this library simulates, with float32 tensors that 
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lpsgld.formats import FormatError
+from lpsgld.formats import AnyFormat, FormatError
+from lpsgld.rounding import quantize
 from lpsgld.storage import Packed
 
 LONGEST_EXACT = (2**24 - 1) // 127**2  # terms of 8-bit block codes whose sum float32 holds whatever they are: 1040
@@ -57,6 +59,36 @@ def linear(x: Packed, weight: Packed) -> Tensor:
     """
     exponents = _row_exponents(x)[:, None] + _row_exponents(weight)
     return torch.ldexp(product(x.codes, weight.codes.T.contiguous()).double(), exponents).float()
+
+
+class Convolution(NamedTuple):
+    """A convolution of a network in its forward pass. terms: of each sum. operations: multiplications and additions of
+    all sums. rounded: whether what it reads is in few bits, so that integers can stand for it."""
+
+    name: str
+    terms: int
+    operations: int
+    rounded: bool
+
+
+@torch.no_grad()
+def convolutions(network: nn.Module, images: Tensor, activation: AnyFormat) -> list[Convolution]:
+    """Every convolution of a network, in its order, as it meets these images. activation: the format at its sites."""
+    found: list[Convolution] = []
+
+    def note(name: str):
+        def hook(conv: nn.Conv2d, arguments: tuple[Tensor], output: Tensor) -> None:
+            terms = conv.weight[0].numel()
+            rounded = torch.equal(quantize(arguments[0], activation, "nearest"), arguments[0])
+            found.append(Convolution(name, terms, 2 * terms * output.numel(), rounded))
+
+        return hook
+
+    hooks = [m.register_forward_hook(note(n)) for n, m in network.named_modules() if isinstance(m, nn.Conv2d)]
+    network(images)
+    for hook in hooks:
+        hook.remove()
+    return found
 
 
 def _row_exponents(packed: Packed) -> Tensor:

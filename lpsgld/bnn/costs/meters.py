@@ -108,12 +108,8 @@ def measure_machine(device: str = "auto", *, size: int = 0, megabytes: int = 0, 
     if not integers.missing(where.type):
         cases["int8"] = lambda: integers.product(codes, codes)
     best = {name: min(seconds) for name, seconds in timing.rounds(cases, repetitions).items()}
-    return Machine(
-        name=device_name(where),
-        bandwidth=2 * source.nbytes / best["copy"],
-        float32=2 * size**3 / best["float32"],
-        int8=2 * size**3 / best["int8"] if "int8" in best else None,
-    )
+    rates = {kind: 2 * size**3 / seconds for kind, seconds in best.items() if kind != "copy"}
+    return Machine(device_name(where), bandwidth=2 * source.nbytes / best["copy"], rates=rates)
 
 
 def copy_seconds(values: int, repetitions: int = 7, device: str = "auto") -> dict[str, list[float]]:

@@ -1,14 +1,17 @@
-"""How long a training step takes at best, on a machine of which two numbers are known: its bandwidth and its rate.
+"""A training step on the roof of a machine of which two numbers are known: its bandwidth and its rate.
 
-The roofline model (Williams, Waterman and Patterson, 2009): an operation takes at least the time of its arithmetic, and
-at least the time to move its operands and its result between memory and processor. What memory has to hold is counted
-in `footprint.py`; `meters.py` measures the machine.
+The roofline model (Williams, Waterman and Patterson, 2009): an operation takes the time of its arithmetic, or that of
+moving its operands and its result between memory and processor, whichever is longer. Here each operation moves its
+numbers: one that is fused with its neighbour, or finds them in a cache, can be faster. What memory has to hold is
+counted in `footprint.py`; `meters.py` measures the machine.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 
 import numpy as np
 import torch.nn.functional as F
@@ -19,34 +22,40 @@ from torch.utils.flop_counter import flop_registry
 
 from lpsgld.bnn.costs.footprint import CIFAR, shapes_alone
 from lpsgld.bnn.training.recipes import Recipe
+from lpsgld.text import one_of
+
+# kinds of numbers, and the bytes of each in memory. TF32: float32, of which a product reads 11 significant bits
+BYTES: Mapping[str, int] = MappingProxyType({"float32": 4, "TF32": 4, "bfloat16": 2, "int8": 1})
 
 
 @dataclass(frozen=True)
 class Machine:
     """What a machine does at best.
 
-    bandwidth: bytes a second, to and from memory together. float32, int8: operations a second of a matrix product, in
-    which a multiplication and an addition are two; int8 is None where there is no such product.
+    bandwidth: bytes a second, to and from memory together. rates: operations a second of a matrix product, in which a
+    multiplication and an addition are two, for float32 and those other kinds of `BYTES` that it multiplies.
     """
 
     name: str
     bandwidth: float
-    float32: float
-    int8: float | None = None
+    rates: Mapping[str, float]
 
-    def rate(self, bits: int) -> float:
-        """Operations a second for numbers of 32 or 8 bits; those of 32 where there is no int8 product."""
-        if bits not in (8, 32):
-            raise ValueError(f"bits is {bits}, but a machine has rates for 8 and 32")
-        return self.int8 if bits == 8 and self.int8 is not None else self.float32
+    def rate(self, kind: str) -> float:
+        """Operations a second; those of float32 for a kind that is not multiplied as such."""
+        return self.rates.get(one_of("kind of number", kind, BYTES), self.rates["float32"])
 
-    def roof(self, intensity: np.ndarray, bits: int) -> np.ndarray:
+    def roof(self, intensity: np.ndarray, kind: str) -> np.ndarray:
         """Operations a second that an operation can reach, by its arithmetic intensity (see `Work`)."""
-        return np.minimum(self.rate(bits), intensity * self.bandwidth)
+        return np.minimum(self.rate(kind), intensity * self.bandwidth)
 
 
-# peak numbers of the maker's data sheet (dense, without its factor 2 for sparse matrices), not measured here
-H100 = Machine("H100 SXM, data sheet", bandwidth=3.35e12, float32=67e12, int8=1979e12)
+# peak numbers of the maker's data sheet (dense, without its factor 2 for sparse matrices), not measured here; float32
+# outside the tensor cores, the others in them
+H100 = Machine(
+    "H100 SXM, data sheet",
+    bandwidth=3.35e12,
+    rates=MappingProxyType({"float32": 67e12, "TF32": 494.5e12, "bfloat16": 989.5e12, "int8": 1979e12}),
+)
 
 
 @dataclass(frozen=True)
@@ -58,19 +67,19 @@ class Work:
     flops: np.ndarray
     values: np.ndarray
 
-    def intensity(self, bits: int) -> np.ndarray:
-        """Arithmetic operations a byte, if every number has so many bits."""
-        return self.flops / (self.values * bits / 8)
+    def intensity(self, kind: str) -> np.ndarray:
+        """Arithmetic operations a byte, if every number is of that kind."""
+        return self.flops / (self.values * BYTES[kind])
 
-    def seconds(self, machine: Machine, bits: int) -> np.ndarray:
-        """The least time of each operation, one after the other, nothing kept in a cache from one to the next."""
-        return np.maximum(self.flops / machine.rate(bits), self.values * bits / 8 / machine.bandwidth)
+    def seconds(self, machine: Machine, kind: str) -> np.ndarray:
+        """The time of each operation on the roof, if every number is of that kind and is moved for each operation."""
+        return np.maximum(self.flops / machine.rate(kind), self.values * BYTES[kind] / machine.bandwidth)
 
-    def bounds(self, machine: Machine, bits: int) -> dict[str, float]:
-        """The least seconds of the step, by what bounds its operations: "arithmetic" or "traffic" the products, and
-        traffic all that is "elementwise"."""
-        seconds = self.seconds(machine, bits)
-        arithmetic = self.products & (seconds <= self.flops / machine.rate(bits))
+    def bounds(self, machine: Machine, kind: str) -> dict[str, float]:
+        """The seconds of the step on the roof, by what bounds its operations: "arithmetic" or "traffic" the products,
+        and traffic all that is "elementwise"."""
+        seconds = self.seconds(machine, kind)
+        arithmetic = self.products & (seconds <= self.flops / machine.rate(kind))
         parts = {"arithmetic": arithmetic, "traffic": self.products & ~arithmetic, "elementwise": ~self.products}
         return {name: float(seconds[chosen].sum()) for name, chosen in parts.items()}
 

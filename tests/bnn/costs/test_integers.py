@@ -6,6 +6,7 @@ import torch
 from lpsgld import formats, quantize
 from lpsgld.bnn.costs import integers
 from lpsgld.bnn.costs.integers import NoIntegerProduct
+from lpsgld.bnn.network import models
 from lpsgld.formats import FormatError
 from lpsgld.storage import pack
 
@@ -82,3 +83,17 @@ def test_the_product_on_a_gpu_is_exact():
         pytest.skip(reason)
     a = torch.randint(-128, 128, (64, 256), dtype=torch.int8, device="cuda")
     assert torch.equal(integers.product(a, a.T.contiguous()).cpu().double(), a.cpu().double() @ a.cpu().double().T)
+
+
+@pytest.mark.parametrize(("sites", "rounded", "exact"), [("paper", 9, 3), ("residual", 19, 8), ("all", 20, 9)])
+def test_which_convolutions_of_a_resnet_integers_could_compute(sites, rounded, exact):
+    """The paper's network: the second one of each block, and the first block's first. Terms: as in width 64."""
+    torch.manual_seed(0)
+    network = models.build("resnet18", (3, 8, 8), 10, width=64, activation="block(8,0)", sites=sites)
+    hooks = [len(m._forward_hooks) for m in network.modules()]
+    told = integers.convolutions(network, torch.randn(2, 3, 8, 8), "block(8,0)")
+    assert len(told) == 20 and told[0].terms == 27 and max(c.terms for c in told) == 4608
+    assert sum(c.rounded for c in told) == rounded
+    assert sum(c.rounded and c.terms <= integers.LONGEST_EXACT for c in told) == exact
+    assert told[1].operations == 2 * (64 * 9) * (2 * 64 * 8 * 8)
+    assert [len(m._forward_hooks) for m in network.modules()] == hooks, "it leaves the network as it was"

@@ -30,8 +30,8 @@ def test_a_file_holds_the_numbers_that_were_counted(recipe):
 
 def test_the_machine_is_measured():
     machine = meters.measure_machine("cpu", size=64, megabytes=1, repetitions=1)
-    assert "CPU" in machine.name and min(machine.bandwidth, machine.float32) > 0
-    assert (machine.int8 is None) == bool(integers.missing())
+    assert "CPU" in machine.name and min(machine.bandwidth, *machine.rates.values()) > 0
+    assert set(machine.rates) == ({"float32"} if integers.missing() else {"float32", "int8"})
 
 
 def test_every_step_and_copy_is_timed_in_every_round():

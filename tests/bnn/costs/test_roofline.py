@@ -10,7 +10,7 @@ from lpsgld.bnn.costs import roofline
 from lpsgld.bnn.costs.roofline import Machine, Work
 from lpsgld.bnn.training.recipes import Recipe
 
-MACHINE = Machine("made up", bandwidth=100.0, float32=1000.0, int8=4000.0)
+MACHINE = Machine("made up", bandwidth=100.0, rates={"float32": 1000.0, "int8": 4000.0})
 
 
 @pytest.mark.parametrize(("width", "batch"), [(6, 5), (16, 2)])
@@ -45,24 +45,37 @@ def test_shapes_alone_give_the_operations_of_a_real_network():
 def test_bounds_by_hand():
     """The first operation waits for arithmetic, the second for memory, the third has no arithmetic."""
     work = Work(("a", "b", "c"), np.array([8000.0, 100.0, 0.0]), np.array([25.0, 50.0, 100.0]))
-    assert work.seconds(MACHINE, 32) == pytest.approx([8.0, 2.0, 4.0])
-    assert work.seconds(MACHINE, 8) == pytest.approx([2.0, 0.5, 1.0])
-    assert work.bounds(MACHINE, 32) == {"arithmetic": 8.0, "traffic": 2.0, "elementwise": 4.0}
-    assert MACHINE.roof(work.intensity(32), 32) == pytest.approx([1000, 50, 0])
-    assert work.intensity(32) == pytest.approx([80.0, 0.5, 0.0])
+    assert work.seconds(MACHINE, "float32") == pytest.approx([8.0, 2.0, 4.0])
+    assert work.seconds(MACHINE, "int8") == pytest.approx([2.0, 0.5, 1.0])
+    assert work.bounds(MACHINE, "float32") == {"arithmetic": 8.0, "traffic": 2.0, "elementwise": 4.0}
+    assert MACHINE.roof(work.intensity("float32"), "float32") == pytest.approx([1000, 50, 0])
+    assert work.intensity("float32") == pytest.approx([80.0, 0.5, 0.0])
     assert list(work.products) == [True, True, False]
 
 
-@pytest.mark.parametrize("bits", [8, 32])
-@pytest.mark.parametrize("machine", [MACHINE, Machine("slow", 100.0, 1000.0), roofline.H100], ids=lambda m: m.name)
-def test_the_parts_of_a_step_add_up_to_its_bound(machine, bits):
+SLOW = Machine("slow", 100.0, {"float32": 1000.0})
+
+
+@pytest.mark.parametrize("kind", roofline.BYTES)
+@pytest.mark.parametrize("machine", [MACHINE, SLOW, roofline.H100], ids=lambda m: m.name)
+def test_the_parts_of_a_step_add_up_to_its_bound(machine, kind):
     work = roofline.step("resnet18", 16, 8)
-    assert sum(work.bounds(machine, bits).values()) == pytest.approx(work.seconds(machine, bits).sum())
+    assert sum(work.bounds(machine, kind).values()) == pytest.approx(work.seconds(machine, kind).sum())
+
+
+def test_where_rates_grow_as_bytes_shrink_every_step_gains_by_that_factor():
+    """An H100's int8 against the numbers that people train with there: neither width nor batch matters."""
+    for width, batch in ((8, 1), (64, 128)):
+        work = roofline.step("resnet18", width, batch)
+        seconds = {kind: work.seconds(roofline.H100, kind) for kind in roofline.BYTES}
+        assert seconds["TF32"] / seconds["int8"] == pytest.approx(4.0, rel=1e-3)
+        assert seconds["bfloat16"] / seconds["int8"] == pytest.approx(2.0, rel=1e-3)
 
 
 def test_without_an_int8_product_only_the_traffic_shrinks():
-    slow = Machine("made up", bandwidth=100.0, float32=1000.0)
     work = Work(("a", "c"), np.array([8000.0, 0.0]), np.array([25.0, 100.0]))
-    assert work.seconds(slow, 8) == pytest.approx([8.0, 1.0])
-    with pytest.raises(ValueError, match="8 and 32"):
-        slow.rate(16)
+    assert work.seconds(SLOW, "int8") == pytest.approx([8.0, 1.0])
+    with pytest.raises(
+        ValueError, match="there is no kind of number 'int16': choose from float32, TF32, bfloat16, int8"
+    ):
+        SLOW.rate("int16")

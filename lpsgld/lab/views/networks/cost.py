@@ -1,4 +1,4 @@
-"""What notebook 10 shows: the memory of training in 32 and 8 bits, the roofline of a machine, and what was measured."""
+"""What notebook 10 shows: memory of training in 32 and 8 bits, the roofline, measurements, what stored bytes buy."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 
+from lpsgld import formats
 from lpsgld.bnn.costs import footprint, roofline, timing
 from lpsgld.bnn.costs.footprint import Memory
 from lpsgld.bnn.costs.roofline import Machine
+from lpsgld.bnn.data import datasets
+from lpsgld.bnn.network import models
+from lpsgld.bnn.studies.sweep import Point, Sweep
 from lpsgld.bnn.training.recipes import RECIPES, Recipe
 from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, paper, role
+from lpsgld.lab.views.networks.bits_sweep import MODELS
 
 FLOAT32 = Recipe()
 EIGHT_BITS = RECIPES["train_bfp"]  # weights, gradients, activations and errors in block(8,0); corrected accumulator
@@ -105,7 +111,7 @@ memory = View(
         "shapes: in 32 bits; in 8 bits as simulated with float32 tensors; in 8 bits on hardware that computes in them, "
         "with and without a 32-bit copy of the weights.",
         "Four stacked bars. In 32 bits 1.14 gigabytes, most of it activations and samples; simulated 8 bits take 0.96; "
-        "on 8-bit hardware 449 megabytes with a 32-bit copy of the weights, 404 without.",
+        "on 8-bit hardware 448 megabytes with a 32-bit copy of the weights, 404 without.",
         "What training a ResNet-18 keeps in memory",
         {"samples": 10},
     ),
@@ -120,32 +126,44 @@ _BOUNDS = {
     "traffic": ("products, bound by memory", "naive", "//"),
     "elementwise": ("everything else, bound by memory", "bound", ".."),
 }
+# kind of numbers: role, height of its row of ticks
+_KINDS = {
+    "float32": ("naive", 0.17),
+    "TF32": ("naive", 0.17),
+    "bfloat16": ("full", 0.11),
+    "int8": ("vc", 0.05),
+}
 _INTENSITIES = np.logspace(-1.5, 5, 200)
+
+
+def trained_in(machine: Machine) -> tuple[str, ...]:
+    """The kinds of numbers to compare: int8, and those that people train with on that machine."""
+    others = [kind for kind in machine.rates if kind not in ("float32", "int8")]
+    return (*(others or ["float32"]), "int8")
 
 
 def roofline_of(machine: Machine) -> View:
     """A view of a training step under the roofs of that machine, or of an H100 as its data sheet has it."""
     machines = {"this machine": machine, "H100, data sheet": roofline.H100}
-    eight = {name: "8 bits" if m.int8 is not None else "8 bits (no int8 product)" for name, m in machines.items()}
 
     def build(machine, width, batch):
         figure, (ax, bars) = new_figure(
             1, 2, title="A training step under the roofline", width_ratios=(3, 2), wspace=0.25, left=0.095, top=0.8
         )
         artists = {"axes": ax, "bars": bars}
-        artists["totals"] = [bars.text(row, 0, "", ha="center", va="bottom") for row in (0, 1)]
-        for bits, who in ((32, "naive"), (8, "vc")):
-            artists[f"roof {bits}"] = ax.plot([], [], **role(who, label="_"))[0]
-            look = dict(color=color(who), marker="o" if bits == 32 else "s", linestyle="none", alpha=0.75)
-            artists[f"products {bits}"] = ax.plot([], [], label=f"{bits} bits", markersize=7, **look)[0]
+        most = max(len(trained_in(m)) for m in machines.values())
+        artists["totals"] = [bars.text(row, 0, "", ha="center", va="bottom") for row in range(most)]
+        for kind, (who, _) in _KINDS.items():
+            artists[f"roof {kind}"] = ax.plot([], [], **role(who, label=kind))[0]
+            look = dict(color=color(who), marker="|", markersize=15, markeredgewidth=2.5, linestyle="none", label="_")
+            artists[f"products {kind}"] = ax.plot([], [], transform=ax.get_xaxis_transform(), **look)[0]
+        ax.text(0.985, 0.235, "ticks: the step's products", transform=ax.transAxes, ha="right", fontsize=15)
         for bound, (label, who, hatch) in _BOUNDS.items():
             look = dict(color=color(who), edgecolor=paper(), hatch=hatch, linewidth=0)
-            artists[bound] = bars.bar((0, 1), (1, 1), 0.6, label=label, **look)
+            artists[bound] = bars.bar(range(most), np.ones(most), 0.6, label=label, **look)
         ax.set(xscale="log", yscale="log", xlim=(_INTENSITIES[0], 3e4))
         ax.set(xlabel="arithmetic intensity, operations a byte", ylabel="billion operations a second")
         ax.minorticks_off()
-        ax.legend(loc="upper left", title="matrix products in")
-        bars.set_xticks((0, 1), ("32 bits", "8 bits"))
         bars.grid(axis="x", visible=False)
         bars.legend(loc="lower right", bbox_to_anchor=(1.02, 1.0), handlelength=1.4, labelspacing=0.25, fontsize=14)
         update(artists, machine, width, batch)
@@ -153,35 +171,39 @@ def roofline_of(machine: Machine) -> View:
 
     def update(artists, machine, width, batch):
         chosen, work = machines[machine], roofline.step("resnet18", width, batch)
-        products = work.products
-        for bits in (32, 8):
-            artists[f"roof {bits}"].set_data(_INTENSITIES, chosen.roof(_INTENSITIES, bits) / 1e9)
-            intensity = work.intensity(bits)[products]
-            reached = (work.flops / work.seconds(chosen, bits))[products]
-            artists[f"products {bits}"].set_data(intensity, reached / 1e9)
-        top = max(chosen.rate(32), chosen.rate(8)) / 1e9
-        artists["axes"].set_ylim(chosen.roof(_INTENSITIES[0], 32) / 1e9, 4 * top)
-        artists["axes"].set_title(f"{machine}: width {width}, batch {batch}")
-        spent = [work.bounds(chosen, bits) for bits in (32, 8)]
+        kinds, ax, bars = trained_in(chosen), artists["axes"], artists["bars"]
+        for kind, (_, height) in _KINDS.items():
+            lines, shown = artists[f"roof {kind}"], kind in kinds
+            lines.set_data(_INTENSITIES, chosen.roof(_INTENSITIES, kind) / 1e9)
+            intensity = work.intensity(kind)[work.products]
+            artists[f"products {kind}"].set_data(intensity, np.full(len(intensity), height))
+            for artist in (lines, artists[f"products {kind}"]):
+                artist.set_visible(shown)
+        ax.set_ylim(chosen.roof(_INTENSITIES[0], "float32") / 1e9, 4 * max(map(chosen.rate, kinds)) / 1e9)
+        ax.set_title(f"{machine}: width {width}, batch {batch}")
+        ax.legend(handles=[artists[f"roof {kind}"] for kind in kinds], loc="upper left", title="matrix products in")
+        spent = [work.bounds(chosen, kind) for kind in kinds]
         totals = np.array([sum(seconds.values()) for seconds in spent])
         unit, scale = ("s", 1) if totals[0] >= 1 else ("ms", 1e-3) if totals[0] >= 1e-3 else ("µs", 1e-6)
-        start = np.zeros(2)
+        start = np.zeros(len(kinds))
         for bound in _BOUNDS:
-            for bar, bottom, seconds in zip(artists[bound], start, spent, strict=True):
+            for bar, bottom, seconds in zip(artists[bound], start, spent, strict=False):  # other bars are out of view
                 bar.set_y(bottom)
                 bar.set_height(seconds[bound] / scale)
             start += [seconds[bound] / scale for seconds in spent]
-        for text, total in zip(artists["totals"], start, strict=True):
-            text.set_y(total + 0.01 * start.max())
-            text.set_text(f"{total:.3g} {unit}")
-        artists["bars"].set_ylim(0, 1.12 * start.max())
-        artists["bars"].set_ylabel(f"{unit} a step, at least")
-        artists["bars"].set_xticks((0, 1), ("32 bits", eight[machine]))
+        for row, text in enumerate(artists["totals"]):
+            text.set_visible(row < len(kinds))
+            if row < len(kinds):
+                text.set_y(start[row] + 0.01 * start.max())
+                text.set_text(f"{start[row]:.3g} {unit}")
+        bars.set(xlim=(-0.6, len(kinds) - 0.4), ylim=(0, 1.12 * start.max()), ylabel=f"{unit} a step, on the roof")
+        missing = "int8" not in chosen.rates
+        bars.set_xticks(range(len(kinds)), [*kinds[:-1], "int8 (no such\nproduct)" if missing else "int8"])
         return {
-            "32 bits, ms": 1e3 * totals[0],
-            "8 bits, ms": 1e3 * totals[1],
-            "32 bits over 8 bits": totals[0] / totals[1],
-            "share of memory-bound time in 8 bits": 1 - spent[1]["arithmetic"] / totals[1],
+            "usual, ms": 1e3 * totals[0],
+            "int8, ms": 1e3 * totals[-1],
+            "usual over int8": totals[0] / totals[-1],
+            "share of memory-bound time in int8": 1 - spent[-1]["arithmetic"] / totals[-1],
         }
 
     return View(
@@ -196,18 +218,72 @@ def roofline_of(machine: Machine) -> View:
         ),
         continuous=False,  # as above
         static=({}, {"machine": "H100, data sheet"}),
-        ghosts=("roof 32", "roof 8"),
+        ghosts=("roof int8",),
         slide=Slide(
-            "Left: the products of a training step of ResNet-18 (width 64, batch 128) under the roofs of an H100, as "
-            "its data sheet has them (dense, no tensor cores for float32), in 32 and in 8 bits. Right: the least time "
-            "of a step, by what bounds it.",
-            "Left: a roofline. In 32 bits most products lie under the flat roof; in 8 bits the roof is 30 times as "
-            "high, and 17 of 43 products lie on the slope. Right: 7.60 milliseconds in 32 bits, mostly arithmetic; "
-            "0.54 in 8 bits, two thirds of it waiting for memory.",
+            "Left: the roofs of an H100 for three kinds of numbers, as its data sheet has them (dense, tensor cores); "
+            "the ticks tell where the products of a training step of ResNet-18 lie (width 64, batch 128). Right: the "
+            "time of the step if every operation reached its roof and every number were of that kind, by what bounds "
+            "it.",
+            "Left: three roofs that share one slope, each flat part twice as high as the one before; below, three rows "
+            "of ticks, each twice as many operations a byte to the right of the one before. Right: 2.15 milliseconds "
+            "in TF32, 1.07 in bfloat16, 0.54 in int8; in each of them two thirds wait for memory.",
             "A training step under the roofline of an H100",
             {"machine": "H100, data sheet"},
         ),
     )
+
+
+# ---- what the bytes buy ----------------------------------------------------------------------------------------------
+
+# what is stored, in so many fractional bits (None: float32): sampler, accumulator, bits, role, label
+_STORED = (
+    ("sgld", "full", None, "target", "SGLD, 32 bits"),
+    ("sgld", "vc", 5, "vc", "SGLD, 8 bits, corrected"),
+    ("sgld", "naive", 5, "naive", "SGLD, 8 bits, naive"),
+    ("sgd", "full", None, "sgd", "one network of SGD, 32 bits"),
+    ("sgd", "naive", 5, "full", "one network of SGD, 8 bits"),
+)
+
+
+def stored(sweep: Sweep, sampler: str, accumulator: str, bits: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Bytes [counts] of so many networks of a sweep as `storage` keeps them, and [counts, seeds] their average's NLL.
+
+    bits: the fractional bits, None for float32. Of SGD the last network alone counts.
+    """
+    settings, data = sweep.settings, datasets.load(sweep.settings.dataset)
+    with torch.device("meta"):
+        network = models.build(settings.model, data.image_shape, len(data.classes), width=settings.width)
+    fmt = None if bits is None else formats.parse(f"fixed({bits + settings.integer_bits},{bits})")
+    one = footprint.total_bytes([p.shape for p in network.parameters()], fmt)
+    counts = settings.counts if sampler == "sgld" else (1,)
+    scores = [sweep.rows[str(Point(sampler, accumulator, bits))]["nll"][str(count)] for count in counts]
+    return one * np.array(counts), np.array(scores)
+
+
+@Slide(
+    "Test NLL on digits against the bytes of the networks that are kept, from the recorded sweep of notebook 07: the "
+    "average of 1, 2, 4, ..., 32 posterior samples, and one network of SGD. Weights of 8 bits are fixed(8,5). Means "
+    "and standard errors of {chains} chains.",
+    "Two panels, logistic regression and MLP. With more samples, that is, to the right, the lines of SGLD fall and "
+    "level off. The lines of 8 bits lie four times further left than that of 32 bits; one network of SGD lies below "
+    "the averages that have its bytes.",
+    "What stored bytes buy",
+)
+def nll_of_bytes(sweeps: Mapping[str, Sweep]) -> Figure:
+    """Test NLL against the bytes of what is stored, a panel a model."""
+    figure, axes = new_figure(1, len(sweeps), title="What stored bytes buy", wspace=0.22, left=0.075, top=0.74)
+    for ax, (model, sweep) in zip(np.atleast_1d(axes), sweeps.items(), strict=True):
+        for *point, who, label in _STORED:
+            size, nll = stored(sweep, *point)
+            error = nll.std(axis=1, ddof=1) / nll.shape[1] ** 0.5
+            look = role(who, label=label) | ({} if len(size) > 1 else dict(linestyle="none", marker="D", markersize=11))
+            ax.errorbar(size / 1e3, nll.mean(axis=1), error, capsize=4, **look)
+        ax.set(xscale="log", xlabel="kilobytes stored", title=f"test NLL, {MODELS.get(model, model)}")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.minorticks_off()
+    handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.065, 0.925), ncols=3, columnspacing=1.6)
+    return figure
 
 
 # ---- pictures without sliders ----------------------------------------------------------------------------------------
