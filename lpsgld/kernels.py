@@ -283,15 +283,27 @@ def _flat(dense: Tensor) -> np.ndarray:
 
 
 def _in_parts(n: int, loop: Callable[[int, int], None]) -> None:
-    """loop(start, stop) for all of 0 .. n, on as many threads as torch uses; small tensors do not pay for threads."""
+    """loop(start, stop) for all of 0 .. n, on as many threads as torch uses; small tensors do not pay for threads.
+
+    This thread works as well, and all take the next part from one row: waking a thread for each part took longer than
+    the part.
+    """
     threads = torch.get_num_threads()
     if n <= _ALONE or threads == 1:
         loop(0, n)
         return
     chunk = _loops().CHUNK
     size = -(-n // (4 * threads * chunk)) * chunk  # a few parts each: one thread may be held up
-    starts = range(0, n, size)
-    list(_pool(os.getpid(), threads).map(loop, starts, [min(start + size, n) for start in starts]))
+    starts = iter(range(0, n, size))
+
+    def work() -> None:
+        for start in starts:
+            loop(start, min(start + size, n))
+
+    others = [_pool(os.getpid(), threads - 1).submit(work) for _ in range(threads - 1)]
+    work()
+    for other in others:
+        other.result()
 
 
 @cache
