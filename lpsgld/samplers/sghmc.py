@@ -91,7 +91,11 @@ def step(
 
 
 def require_reach(weight: AnyFormat, std: float) -> None:
-    """Raises ValueError if displacements of this standard deviation are too long for the range of a weight format."""
+    """Raises ValueError if displacements of this standard deviation are too long for the range of a fixed-point format.
+
+    Nothing is too long for other formats: exponents grow with θ', and w', the difference of two of their numbers, is
+    kept in float32.
+    """
     grid = None if (fmt := formats.parse(weight)) is None else fmt.uniform
     if grid is not None and 7 * std > (grid.high - grid.low) * grid.gap:
         raise ValueError(

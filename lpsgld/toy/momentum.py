@@ -66,7 +66,8 @@ def chain(
     friction: float = 2.0,
     inverse_mass: float = 1.0,
 ) -> Rolling:
-    """The exact Markov chain of position and displacement, and its stationary law.
+    """The exact Markov chain of position and displacement, and its stationary law, with exact gradients: noise in
+    them, as of mini-batches, is for `run`.
 
     step: η. fmt: weight format, fixed point. accumulator: "naive" or "vc", on the grid of fmt, exact to 1e-10; "full",
     on a grid that is as fine as the noise, where steps are drawn with their mean and variance (fmt, which may be None,

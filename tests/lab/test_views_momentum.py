@@ -51,12 +51,27 @@ def test_two_roundings_run_out_of_room_earlier_than_one():
 @pytest.mark.parametrize("sampler", ["walk", "ball"])
 def test_the_banana_is_the_same_from_the_same_seed(sampler):
     first, again, other = (views.on_the_banana(sampler, "vc", 0.02, 8, 100, seed) for seed in (0, 0, 1))
-    assert first == again != other and first[0] > 0 and first[1] > 0
+    assert first == again != other and first.worth > 0 and first.uncertainty > 0
+
+
+def test_the_error_on_the_banana_is_as_uncertain_as_it_says():
+    """Of 40 runs with 64 chains each, errors are as far apart as each says, and more chains say less uncertainty. The
+    standard deviation of 40 numbers is known to 11 percent; half and twice are more than four standard errors off."""
+    runs = [views.on_the_banana("ball", "vc", 0.1, 64, 200, seed) for seed in range(40)]
+    apart, said = np.std([run.error for run in runs], ddof=1), np.mean([run.uncertainty for run in runs])
+    assert 0.5 < apart / said < 2
+    many = views.on_the_banana("ball", "vc", 0.1, 64 * 16, 200, 41)
+    assert 3 < said / many.uncertainty < 5.5
+    assert abs(many.error - np.mean([run.error for run in runs])) < 5 * said / 40**0.5 + 5 * many.uncertainty
 
 
 def test_the_pictures_of_samples_have_a_curve_for_each():
-    found = {(s, a, z): (100 * z, 0.1) for s in ("walk", "ball") for a in ("naive", "vc") for z in (1, 2)}
-    assert [list(line.get_xdata()) for line in views.banana(found).axes[0].lines] == [[100, 200]] * 4
+    found = {
+        (s, a, z): views.Explored(100 * z, 0.1, 0.01) for s in ("walk", "ball") for a in ("naive", "vc") for z in (1, 2)
+    }
+    curves = [line for line in views.banana(found).axes[0].lines if not line.get_label().startswith("_")]
+    assert [list(line.get_xdata()) for line in curves] == [[100, 200]] * 4
+    assert all(list(line.get_ydata()) == pytest.approx([10, 10]) for line in curves)
     mixed = Mixed(np.array([1.2, 1.1]), np.array([30.0, 20.0]), 0.1, 1024)
     figure = views.agreement(dict.fromkeys(views.NETWORKS, mixed))
     assert [len(ax.lines) for ax in figure.axes] == [4, 4]
