@@ -20,7 +20,7 @@ from lpsgld import formats, kernels, text
 from lpsgld.formats import Format, FormatError, whole_blocks_axis
 from lpsgld.rounding import Draws, quantize, working
 from lpsgld.samplers.accumulators import Accumulator, require_accumulator
-from lpsgld.samplers.stacks import Stacks
+from lpsgld.samplers.stacks import Stacks, place
 
 _LABELS = ("name", "initial_lr")  # of groups, which users and schedules put there
 
@@ -391,4 +391,4 @@ def _marks(x: Tensor) -> tuple:
     n, some = x.numel(), ()
     if n and x.device.type == "cpu":
         some = tuple(x.detach().as_strided((min(n, 16),), (max(n // 16, 1),)).tolist())
-    return x.data_ptr(), x._version, some
+    return place(x), x._version, some

@@ -33,7 +33,7 @@ class Stacks:
             alone = index if length is None else None
             groups.setdefault((length, alone, p.dtype, p.device, *state), []).append(index)
         self._stacks = [_Stack([params[i] for i in g], [states[i] for i in g], key[0]) for key, g in groups.items()]
-        self._addresses = _addresses(params, states)
+        self._places = _places(params, states)
 
     def tensors(self, memory: Sequence[str] = ()) -> list[tuple[Tensor, ...]]:
         """(p, gradient, θ, *memory) of each stack; θ is p itself where nothing else is kept."""
@@ -49,7 +49,7 @@ class Stacks:
 
     def are_of(self, params: Sequence[Tensor], states: Sequence[State]) -> bool:
         """Whether these are the parameters and states, and still lie where the stacks have put them."""
-        return _addresses(params, states) == self._addresses
+        return _places(params, states) == self._places
 
 
 class _Stack:
@@ -78,9 +78,14 @@ class _Stack:
         return [part.as_strided(p.shape, p.stride()) for part, p in zip(parts, self.params, strict=True)]
 
 
-def _addresses(params: Sequence[Tensor], states: Sequence[State]) -> list[int]:
+def place(x: Tensor) -> tuple[int, int]:
+    """The memory that a tensor views, and where in it it begins: also of a tensor that has shapes alone."""
+    return x.untyped_storage()._cdata, x.storage_offset()
+
+
+def _places(params: Sequence[Tensor], states: Sequence[State]) -> list:
     kept = [tensor for state in states for tensor in state.values()]
-    return [id(p) for p in params] + [tensor.data_ptr() for tensor in (*params, *kept)]
+    return [id(p) for p in params] + [place(tensor) for tensor in (*params, *kept)]
 
 
 def _row_length(p: Tensor, axis: int | None) -> int | None:
