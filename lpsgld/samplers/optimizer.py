@@ -303,6 +303,16 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
         return [name if isinstance(name, str) else f"parameter {i}" for i, name in enumerate(names)]
 
 
+def decay(weight_decay: float, prior_std: float | None, num_data: int) -> float:
+    """The weight decay λ of a normal prior: N·λ·θ²/2 = θ²/(2·prior_std²). Raises ValueError if both are given."""
+    if prior_std is None:
+        return weight_decay
+    if weight_decay != 0.0:
+        raise ValueError(f"weight_decay={weight_decay!r} and prior_std={prior_std!r} both tell the prior: give one")
+    number = text.number("num_data", num_data, positive=True)
+    return 1 / (number * text.number("prior_std", prior_std, positive=True) ** 2)
+
+
 def _by_format(group: dict[str, Any]) -> list[dict[str, Any]]:
     """The group, or if its formats are told by the names of its parameters, one for all of the same formats."""
     kinds = ("weight", "grad")

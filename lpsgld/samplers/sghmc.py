@@ -27,7 +27,7 @@ from lpsgld.formats import AnyFormat
 from lpsgld.rounding import working
 from lpsgld.samplers import one_pass
 from lpsgld.samplers.accumulators import Accumulator, accumulate
-from lpsgld.samplers.optimizer import LowPrecisionOptimizer, Setting
+from lpsgld.samplers.optimizer import LowPrecisionOptimizer, Setting, decay
 from lpsgld.samplers.sgld import Proposal, decayed
 
 
@@ -155,6 +155,7 @@ class SGHMC(LowPrecisionOptimizer):
         num_data: int,
         temperature: float = 1.0,
         weight_decay: float = 0.0,
+        prior_std: float | None = None,
         weight: AnyFormat | Mapping[str, AnyFormat] = None,
         grad: AnyFormat | Mapping[str, AnyFormat] = None,
         accumulator: Accumulator = "full",
@@ -166,7 +167,7 @@ class SGHMC(LowPrecisionOptimizer):
             momentum=momentum,
             num_data=num_data,
             temperature=temperature,
-            weight_decay=weight_decay,
+            weight_decay=decay(weight_decay, prior_std, num_data),
             weight=weight,
             grad=grad,
             accumulator=accumulator,

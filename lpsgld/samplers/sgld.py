@@ -16,7 +16,7 @@ from lpsgld.formats import AnyFormat
 from lpsgld.rounding import quantize, working
 from lpsgld.samplers import one_pass
 from lpsgld.samplers.accumulators import Accumulator, accumulate
-from lpsgld.samplers.optimizer import LowPrecisionOptimizer, Setting
+from lpsgld.samplers.optimizer import LowPrecisionOptimizer, Setting, decay
 
 
 class Proposal(NamedTuple):
@@ -97,9 +97,10 @@ class SGLD(LowPrecisionOptimizer):
     often than another (evaluating alone, say) then never reaches the weights.
 
     params: tensors, groups, or `model.named_parameters()`, whose names then appear in errors. lr: step size on the
-    mean loss, a number or a 0-d tensor. weight, grad: number formats of weights and gradients: a format, its name or a
-    `qtorch` descriptor; None is full precision. By patterns of names, {"*norm*": None, "*": "block(8,0)"}, they may
-    differ between the parameters of `model.named_parameters()` (see `formats.of_each`).
+    mean loss, a number or a 0-d tensor. prior_std: instead of a weight decay, the standard deviation of the normal
+    prior of each weight, weight_decay = 1/(num_data·prior_std²). weight, grad: number formats of weights and gradients:
+    a format, its name or a `qtorch` descriptor; None is full precision. By patterns of names, {"*norm*": None, "*":
+    "block(8,0)"}, they may differ between the parameters of `model.named_parameters()` (see `formats.of_each`).
     generator: of the parameters' device; None is torch's default one. Not part of the state_dict; a deep copy has its
     own, in the same state. compile: fuse the step of all parameters with `torch.compile`; the step size is data then,
     so that a schedule compiles nothing again. (With a generator, its numbers are drawn outside of the fused loops.)
@@ -119,6 +120,7 @@ class SGLD(LowPrecisionOptimizer):
         num_data: int,
         temperature: float = 1.0,
         weight_decay: float = 0.0,
+        prior_std: float | None = None,
         weight: AnyFormat | Mapping[str, AnyFormat] = None,
         grad: AnyFormat | Mapping[str, AnyFormat] = None,
         accumulator: Accumulator = "full",
@@ -129,7 +131,7 @@ class SGLD(LowPrecisionOptimizer):
             lr=lr,
             num_data=num_data,
             temperature=temperature,
-            weight_decay=weight_decay,
+            weight_decay=decay(weight_decay, prior_std, num_data),
             weight=weight,
             grad=grad,
             accumulator=accumulator,

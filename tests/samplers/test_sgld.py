@@ -6,7 +6,7 @@ import pytest
 import torch
 from qtorch import BlockFloatingPoint, FixedPoint
 
-from lpsgld import SGLD, NonFiniteGradient, formats, quantize
+from lpsgld import SGHMC, SGLD, NonFiniteGradient, formats, quantize
 from lpsgld.bnn.training.schedules import constant, cyclical, decay
 from lpsgld.rounding import normal_like
 from lpsgld.samplers.accumulators import accumulate
@@ -347,3 +347,13 @@ def test_empty_parameters_and_several_precisions_take_steps_together():
     parts[2].grad[1] = math.inf
     with pytest.raises(NonFiniteGradient, match="parameter 2"):
         optimizer.step()
+
+
+@pytest.mark.parametrize("sampler", [SGLD, SGHMC])
+def test_a_prior_is_told_by_its_standard_deviation(sampler):
+    p = [torch.zeros(2, requires_grad=True)]
+    assert sampler(p, 0.1, num_data=50_000, prior_std=0.2).param_groups[0]["weight_decay"] == pytest.approx(5e-4)
+    with pytest.raises(ValueError, match="weight_decay=0.1 and prior_std=0.2 both tell the prior: give one"):
+        sampler(p, 0.1, num_data=10, weight_decay=0.1, prior_std=0.2)
+    with pytest.raises(ValueError, match="prior_std"):
+        sampler(p, 0.1, num_data=10, prior_std=0.0)
