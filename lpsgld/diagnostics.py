@@ -6,8 +6,42 @@ of which is judged alone. `toy.chains.run` returns one row a step: transpose it.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from arviz_stats.base import array_stats
+
+
+class Mixing(NamedTuple):
+    """What chains are worth, over all quantities: the median of R-hat, the share of quantities whose R-hat is above
+    1.01, the median of the effective sample sizes, and the number of draws that they compare with."""
+
+    rhat: float
+    suspicious: float
+    ess: float
+    draws: int
+
+    def __str__(self) -> str:
+        return f"R-hat {self.rhat:.3f} ({self.suspicious:.0%} above 1.01), ESS {self.ess:.0f} of {self.draws}"
+
+
+def mixing(draws) -> Mixing | None:
+    """R-hat and effective sample size of draws, in four numbers; None for one chain, or fewer than 4 draws of each.
+
+    A quantity whose draws are all equal does not count; where all are such, chains agree: R-hat is 1, and each draw
+    counts.
+    """
+    draws = np.asarray(draws, dtype=float)
+    if draws.ndim > 1 and (draws.shape[0] < 2 or draws.shape[1] < 4):
+        return None
+    draws = _checked(draws)
+    count = draws.shape[0] * draws.shape[1]
+    moving = draws.reshape(*draws.shape[:2], -1)
+    moving = moving[:, :, np.ptp(moving, axis=(0, 1)) > 0]
+    if not moving.size:
+        return Mixing(1.0, 0.0, float(count), count)
+    rhats, sizes = rhat(moving), effective_sample_size(moving)
+    return Mixing(float(np.median(rhats)), float(np.mean(rhats > 1.01)), float(np.median(sizes)), count)
 
 
 def rhat(draws) -> np.ndarray:

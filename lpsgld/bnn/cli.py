@@ -239,6 +239,7 @@ def _scores(summary: dict[str, Any]) -> str:
     if summary["rhat"] is not None:
         lines.append(
             f"R-hat of the probability of the true class: median {summary['rhat']['median']:.3f}, "
-            f"above 1.01 for {summary['rhat']['above_1.01']:.1%} of the images."
+            f"above 1.01 for {summary['rhat']['above_1.01']:.1%} of the images. "
+            f"Effective sample size: median {summary['rhat']['ess']:.0f} of {summary['samples']}."
         )
     return "\n".join(lines)

@@ -27,6 +27,8 @@ def made_up(settings: Settings | None = None) -> Sweep:
             "nll": scores,
             "error": {count: [x / 4 for x in values] for count, values in scores.items()},
             "ece": scores,
+            "unrounded": scores[str(settings.networks)],
+            "mixing": {"rhat": 1.0, "suspicious": 0.0, "ess": 20.0, "draws": 24},
             "std": [0.4] * settings.seeds,
             "histogram": (shares / shares.sum()).tolist(),
             "seconds": 0.0,

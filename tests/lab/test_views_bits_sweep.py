@@ -36,11 +36,14 @@ def test_the_slider_shows_the_scores_of_so_many_networks(sweeps):
 
 def test_bars_are_as_long_as_the_bits_needed(sweeps):
     view = views.needed(sweeps)
-    _, artists = view.build(tolerance=0.01)
-    for curve in CURVES:
-        found = sweeps["mlp"].needed_bits(*curve, 0.01)
-        width = artists[f"mlp {curve[0]} {curve[1]}"].patches[0].get_width()
-        assert width == (7 if found is None else found)
+    _, artists = view.build(tolerance=0.01, predictions=views.USED)
+    for predictions, count in ((views.AVERAGED, 8), (views.USED, None)):
+        view.update(artists, tolerance=0.01, predictions=predictions)
+        for curve in CURVES:
+            low, found, high = (sweeps["mlp"].needed_bits(*curve, 0.01, count, errors) for errors in (-2, 0, 2))
+            name = " ".join(("mlp", *curve))
+            assert artists[name].patches[0].get_width() == (7 if found is None else found)
+            assert list(artists[f"{name} range"].get_xdata()) == [7 if x is None else x for x in (low, high)]
     assert artists["mlp sgd naive text"].get_text() == "> 6" and artists["mlp sgld full text"].get_text() == "2"
 
 
@@ -51,12 +54,15 @@ def test_the_paper_figure_shows_one_network_of_sgd_and_the_average_of_sgld(sweep
     assert drawn["SGLD-VC"] == pytest.approx(sweeps["logistic"].scores("sgld", "vc", "nll", 8).mean(axis=1))
 
 
-def test_the_excess_is_drawn_only_where_it_is_seen(sweeps):
-    panel = views.excess(sweeps).axes[0]
-    drawn = {bar.get_label(): bar.lines[0].get_xydata() for bar in panel.containers}
-    mean, error = sweeps["logistic"].excess("sgld", "vc")
-    assert len(drawn["SGLD-VC"]) == (mean > 2 * error).sum() < len(drawn["SGLD-L"])
-    assert drawn["SGLD-VC"][0] == pytest.approx([0.5, mean[0]])
+def test_the_excess_of_averages_is_drawn_only_where_it_is_seen(sweeps):
+    panel, sweep = views.excess(sweeps).axes[0], sweeps["logistic"]
+    drawn = {bar.get_label().split()[0]: bar.lines[0].get_xydata() for bar in panel.containers}
+    mean, error = sweep.excess("sgd", "full", 8)
+    assert len(drawn["SGD-F"]) == (mean > 2 * error).sum() < len(drawn["SGLD-L"])
+    assert drawn["SGD-F"][0] == pytest.approx([0.5, mean[0]])
+    assert "SGLD-L {:.1f} ± {:.2f}".format(*sweep.power("sgld", "naive", 8)) in [
+        b.get_label() for b in panel.containers
+    ]
 
 
 def test_two_step_sizes_have_one_panel_an_accumulator(sweeps):

@@ -75,15 +75,15 @@ class Evaluation:
     def summary(self) -> dict[str, Any]:
         """Numbers of "samples" and "chains", `metrics.summary` of "ensemble" and "last_sample", the mean
         "disagreement", and "rhat": None for a single chain or fewer than 4 draws a chain, else the median R-hat of the
-        predictive and the share of images above 1.01."""
-        chains, draws, _ = self.label_draws.shape
+        predictive, the share of images above 1.01, and the median effective sample size."""
+        mixed = diagnostics.mixing(self.label_draws)
         return {
             "samples": len(self.curve),
-            "chains": chains,
+            "chains": len(self.label_draws),
             "ensemble": metrics.summary(self.probabilities, self.labels),
             "last_sample": metrics.summary(self.last, self.labels),
             "disagreement": self.disagreement.mean().item(),
-            "rhat": _rhat_summary(self.label_draws) if chains > 1 and draws >= 4 else None,
+            "rhat": mixed and {"median": mixed.rhat, "above_1.01": mixed.suspicious, "ess": mixed.ess},
         }
 
 
@@ -201,14 +201,6 @@ def _by_chain(drawn: list[Tensor], order: Sequence[int]) -> Tensor:
         chains.setdefault(chain, []).append(values)
     shortest = min(map(len, chains.values()))
     return torch.stack([torch.stack(values[:shortest]) for values in chains.values()])
-
-
-def _rhat_summary(draws: Tensor) -> dict[str, float]:
-    values = torch.from_numpy(diagnostics.rhat(draws))
-    values = values[values.isfinite()]  # the others: every sample is certain, down to the last bit
-    if not len(values):
-        return {"median": 1.0, "above_1.01": 0.0}
-    return {"median": values.median().item(), "above_1.01": (values > 1.01).double().mean().item()}
 
 
 def _chains(run: Run | str | Path | Sequence[Run]) -> list[Run]:

@@ -18,16 +18,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.func import functional_call, vmap
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from lpsgld import metrics
+from lpsgld import diagnostics, metrics
 from lpsgld.bnn.data import datasets
 from lpsgld.bnn.data.arrays import Dataset
 from lpsgld.bnn.devices import pick_device, plain_torch, provenance, seeded
 from lpsgld.bnn.network import models
 from lpsgld.bnn.training import runs
+from lpsgld.diagnostics import Mixing
 from lpsgld.files import user_path, write_atomically
 from lpsgld.samplers.accumulators import Accumulator
 from lpsgld.samplers.sgld import SGLD
@@ -68,14 +68,14 @@ class Settings:
     model: str = "logistic"
     width: int = 100
     samplers: tuple[str, ...] = ("sgd", "sgld")
-    bits: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
+    bits: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
     integer_bits: int = 3
     lr: float = 0.4
     prior_std: float = 0.3
     round_gradients: bool = False
     batch_size: int = 64
-    burn_in: int = 400
-    steps: int = 1024
+    burn_in: int = 1200
+    steps: int = 4096
     networks: int = 32
     seeds: int = 5
     seed: int = 0
@@ -145,10 +145,12 @@ class Point:
 class Sweep:
     """A finished sweep.
 
-    rows: by `str(point)`, {"nll": {count: [a number a seed]}, "error": ..., "ece": ..., "std": [a number a seed],
-    "histogram": [129], "seconds"}. The score of `count` networks is that of their averaged prediction, and the mean
-    over all sets of so many networks at equal distances in the chain. std: root mean square weight. histogram: share
-    of weights around -4, -4 + 1/16, ..., 4 (beyond: in the outermost), over all networks and seeds.
+    rows: by `str(point)`, {"nll": {count: [a number a seed]}, "error": ..., "ece": ..., "unrounded": [a number a seed],
+    "mixing": `diagnostics.mixing` of the probability of each test image's label, "std": [a number a seed], "histogram":
+    [129], "seconds"}. The score of `count` networks is that of their averaged prediction, and the mean over all sets of
+    so many networks at equal distances in the chain. unrounded: NLL of the average of all networks, had they what the
+    accumulator remembers for weights. std: root mean square weight. histogram: share of weights around -4, -4 + 1/16,
+    ..., 4 (beyond: in the outermost), over all networks and seeds.
     """
 
     settings: Settings
@@ -178,16 +180,46 @@ class Sweep:
         variance = few.var(axis=1, ddof=1) + many.var(ddof=1)
         return few.mean(axis=1) - many.mean(), np.sqrt(variance / self.settings.seeds)
 
-    def needed_bits(self, sampler: str, accumulator: str, tolerance: float, count: int | None = None) -> int | None:
-        """The fewest bits from which on the NLL exceeds that in float32 by less than the tolerance; None: more."""
-        fits = self.excess(sampler, accumulator, count)[0] < tolerance
+    def needed_bits(
+        self, sampler: str, accumulator: str, tolerance: float, count: int | None = None, errors: float = 0.0
+    ) -> int | None:
+        """The fewest bits from which on the NLL exceeds that in float32 by less than the tolerance; None: more.
+
+        errors: standard errors that are added to each excess first. With -2 and 2, what comes out are the fewest bits
+        that the chains do not exclude, and the fewest that they vouch for.
+        """
+        mean, error = self.excess(sampler, accumulator, count)
+        fits = mean + errors * error < tolerance
         return next((b for i, b in enumerate(self.settings.bits) if fits[i:].all()), None)
 
-    def power(self, sampler: str, accumulator: str, few: int, many: int, count: int | None = None) -> float:
-        """The p of `excess` ∝ Δ^p between two numbers of bits."""
-        mean = self.excess(sampler, accumulator, count)[0]
-        first, last = (mean[self.settings.bits.index(bits)] for bits in (few, many))
-        return float(np.log2(first / last) / (many - few))
+    def seen(self, sampler: str, accumulator: str, count: int | None = None) -> int:
+        """With how many numbers of bits, from the fewest on, the excess is above twice its standard error."""
+        mean, error = self.excess(sampler, accumulator, count)
+        return int((mean > 2 * error).cumprod().sum())
+
+    def power(self, sampler: str, accumulator: str, count: int | None = None) -> tuple[float, float]:
+        """The p of `excess` ∝ Δ^p, and its standard error: a line through the logarithms of those that are `seen`.
+
+        Generalised least squares, since the errors are not independent: all have the same float32 taken off. At least
+        two must be seen.
+        """
+        n = self.seen(sampler, accumulator, count)
+        mean = self.excess(sampler, accumulator, count)[0][:n]
+        few, many = self.scores(sampler, accumulator, "nll", count)[:n], self.reference(sampler, "nll", count)
+        covariance = np.diag(few.var(axis=1, ddof=1)) + many.var(ddof=1)
+        weight = np.linalg.inv(covariance / np.outer(mean, mean) / self.settings.seeds)
+        line = np.column_stack([np.ones(n), -np.log(2) * np.array(self.settings.bits[:n])])
+        inverse = np.linalg.inv(line.T @ weight @ line)
+        return float((inverse @ line.T @ weight @ np.log(mean))[1]), float(np.sqrt(inverse[1, 1]))
+
+    def unrounded(self, bits: int) -> np.ndarray:
+        """[seeds] NLL of the average of SGLD with a full-precision accumulator, of θ itself in place of Q_W(θ)."""
+        return np.array(self.rows[str(Point("sgld", "full", bits))]["unrounded"])
+
+    def mixing(self, point: Point) -> Mixing | None:
+        """What the chains of a point are worth for the probability that each test image's label gets, if anything."""
+        told = self.rows[str(point)]["mixing"]
+        return told and Mixing(**told)
 
     def std(self, sampler: str, accumulator: str, bits: int) -> float:
         """Root mean square weight, mean over seeds."""
@@ -284,7 +316,7 @@ def _origin(point: Point, settings: Settings, data: Dataset) -> dict[str, Any]:
 
 def _row(path: Path, origin: dict[str, Any]) -> dict[str, Any]:
     """The numbers of a point. Raises SweepError for another file, or if they are of another origin."""
-    row = _object(path, *SCORES, "std", "histogram", "seconds")
+    row = _object(path, *SCORES, "unrounded", "mixing", "std", "histogram", "seconds")
     told = row.pop("of", origin)  # a file of an older lpsgld does not tell
     told = told if isinstance(told, dict) else {}
     others = [f"{n} is {told.get(n)!r} there and {value!r} here" for n, value in origin.items() if told.get(n) != value]
@@ -306,20 +338,6 @@ def _object(path: Path, *names: str) -> dict[str, Any]:
     except ValueError as error:
         raise SweepError(f"{path} holds no sweep ({error}): move it away, or restore it") from None
     return found
-
-
-def rounding_at_the_end(
-    bits: int, settings: Settings, *, dataset: Dataset | None = None, device: str = "auto"
-) -> tuple[np.ndarray, np.ndarray]:
-    """[seeds] NLL of SGLD's average with a full-precision accumulator: of Q_W(θ), as always, and of θ unrounded."""
-    where = pick_device(device)
-    data = reduced(datasets.load(settings.dataset) if dataset is None else dataset, settings)
-    x, point, members = inputs(data, data.test_images).to(where), Point("sgld", "full", bits), []
-    with seeded(where, settings.seed, *point.key), plain_torch(where):
-        for weights, theta, predict in draw_networks(point, settings, data, where):
-            members.append(torch.stack([predict(weights, x), predict(theta, x)]).cpu())
-    averages = torch.stack(members).mean(0)  # [2, seeds, N, C]
-    return tuple(np.array([metrics.nll(p, data.test_labels) for p in of]) for of in averages)
 
 
 def reduced(data: Dataset, settings: Settings) -> Dataset:
@@ -359,19 +377,21 @@ def draw_networks(
     generators.
     """
     build = lambda: models.build(settings.model, data.image_shape, len(data.classes), width=settings.width)  # noqa: E731
-    network = build().to(device)
+    layers = [m for m in build().modules() if isinstance(m, nn.Linear)]
     rows = [torch.cat([p.flatten() for p in build().parameters()]) for _ in range(settings.seeds)]
     weights = torch.stack(rows).detach().to(device).requires_grad_()
-    shapes = {name: p.shape for name, p in network.named_parameters()}
-    sizes = [shape.numel() for shape in shapes.values()]
 
-    def logits(row: Tensor, x: Tensor) -> Tensor:
-        parts = (part.view(shape) for part, shape in zip(row.split(sizes), shapes.values(), strict=True))
-        return functional_call(network, dict(zip(shapes, parts, strict=True)), (x,))
+    def logits(rows: Tensor, x: Tensor) -> Tensor:
+        """[seeds, B, C]: the networks of all chains at once, each on its own batch [seeds, B, D]."""
+        parts = iter(rows.split([p.numel() for layer in layers for p in (layer.weight, layer.bias)], dim=1))
+        for number, layer in enumerate(layers):
+            matrix = next(parts).view(-1, *layer.weight.shape).mT
+            x = torch.baddbmm(next(parts)[:, None], x.relu() if number else x, matrix)
+        return x
 
     @torch.no_grad()
     def predict(rows: Tensor, x: Tensor) -> Tensor:
-        return vmap(logits, (0, None))(rows, x).softmax(-1)
+        return logits(rows, x.expand(len(rows), *x.shape)).softmax(-1)
 
     fmt = None if point.bits is None else f"fixed({point.bits + settings.integer_bits},{point.bits})"
     x, labels = inputs(data, data.train_images).to(device), data.train_labels.to(device)
@@ -388,7 +408,7 @@ def draw_networks(
     each = settings.steps // settings.networks
     for step in range(1 - settings.burn_in, settings.steps + 1):
         batch = torch.randint(len(labels), (settings.seeds, settings.batch_size), device=device)
-        predicted = vmap(logits)(weights, x[batch])
+        predicted = logits(weights, x[batch])
         # the mean loss of each chain, summed over chains, which do not touch each other
         loss = F.cross_entropy(predicted.flatten(0, 1), labels[batch].flatten(), reduction="sum") / settings.batch_size
         optimizer.zero_grad()
@@ -402,18 +422,24 @@ def draw_networks(
 def _measure(point: Point, settings: Settings, data: Dataset, device: torch.device) -> dict[str, Any]:
     """The row of one point, see `Sweep`."""
     began = time.perf_counter()
-    x = inputs(data, data.test_images).to(device)
-    members, squares, histogram = [], 0, torch.zeros(len(_CENTRES))
-    for weights, _, predict in draw_networks(point, settings, data, device):
+    x, labels = inputs(data, data.test_images).to(device), data.test_labels
+    members, unrounded, squares, histogram = [], 0, 0, torch.zeros(len(_CENTRES))
+    for weights, accumulator, predict in draw_networks(point, settings, data, device):
         members.append(predict(weights, x).cpu())
+        unrounded = unrounded + predict(accumulator, x).cpu() / settings.networks
         squares = squares + weights.square().mean(1).cpu() / settings.networks
         middle = len(_CENTRES) // 2
         index = (weights / BIN).round().clamp(-middle, middle).long().flatten().cpu() + middle
         histogram += torch.bincount(index, minlength=len(_CENTRES)) / index.numel() / settings.networks
-    scores = ensemble_scores(torch.stack(members), data.test_labels, settings.counts)
-    rounded = {"std": squares.sqrt().tolist(), "histogram": histogram.tolist()}
-    rounded = {name: [float(f"{value:.4g}") for value in values] for name, values in rounded.items()}
-    return scores | rounded | {"seconds": round(time.perf_counter() - began, 2)}
+    told = torch.stack(members)
+    scores = ensemble_scores(told, labels, settings.counts)
+    draws = told[..., torch.arange(len(labels)), labels].transpose(0, 1)  # [seeds, networks, N]
+    lists = {"unrounded": [metrics.nll(p, labels) for p in unrounded], "std": squares.sqrt().tolist()}
+    lists["histogram"] = histogram.tolist()
+    lists = {name: [float(f"{value:.4g}") for value in values] for name, values in lists.items()}
+    mixed = diagnostics.mixing(draws)
+    numbers = mixed and {name: round(value, 4) for name, value in mixed._asdict().items()}
+    return scores | lists | {"mixing": numbers, "seconds": round(time.perf_counter() - began, 2)}
 
 
 def ensemble_scores(members: Tensor, labels: Tensor, counts: tuple[int, ...]) -> dict[str, dict[str, list[float]]]:

@@ -100,9 +100,8 @@ def _curve(ax: Axes, sampler: str, accumulator: str, **overrides) -> tuple[Line2
     "Test NLL on {dataset} against the fractional bits of the weights, with the last network of SGD and the average of "
     "32 networks of SGLD; accumulators in full precision (F), naive (L) and variance-corrected (VC). Lines are means "
     "over independent chains, bands one standard deviation.",
-    "Two panels, logistic regression and MLP. All curves fall to the float32 levels by five or six bits. With one bit "
-    "SGD with a low-precision accumulator is highest, for the MLP at 1.3; variance-corrected SGLD loses little in "
-    "both, full-precision SGLD least for logistic regression.",
+    "Two panels, logistic regression and MLP. With one bit SGD with a low-precision accumulator is highest, for the "
+    "MLP at 1.2, and SGLD is below SGD. With five bits all are near their float32 levels, and that of SGD is lower.",
     "How many fractional bits?",
 )
 def overview(sweeps: Sweeps) -> Figure:
@@ -252,39 +251,49 @@ def weights(sweeps: Sweeps) -> View:
 # ---- how many bits ---------------------------------------------------------------------------------------------------
 
 TOLERANCES = (0.01, 0.02, 0.05, 0.1, 0.2)
+USED, AVERAGED = "as each is used", "averages of both"
 
 
 def needed(sweeps: Sweeps) -> View:
-    """A view whose slider sets how much NLL bits may cost, and whose bars are the fractional bits that this needs."""
-    rows = CURVES[::-1]
-    most = next(iter(sweeps.values())).settings.bits[-1]
+    """A view whose slider sets how much NLL bits may cost, and whose bars are the fractional bits that this needs.
 
-    def build(tolerance):
+    The line across a bar's end goes from the bits that the chains do not exclude to those that they vouch for: two
+    standard errors to both sides.
+    """
+    rows = CURVES[::-1]
+    first = next(iter(sweeps.values())).settings
+    most, counts = first.bits[-1], {USED: None, AVERAGED: first.networks}
+
+    def build(tolerance, predictions):
         figure, axes = new_figure(1, len(sweeps), title="How many fractional bits are enough?", wspace=0.1, left=0.05)
         artists = {}
         for ax, (model, _) in zip(np.atleast_1d(axes), sweeps.items(), strict=True):
             for row, (sampler, accumulator) in enumerate(rows):
                 style = dict(color=color(accumulator), edgecolor=paper(), linewidth=0)
-                hatch = "//" if sampler == "sgd" else None
-                artists[f"{model} {sampler} {accumulator}"] = ax.barh(row, 1, 0.5, hatch=hatch, **style)
-                ax.text(0.05, row + 0.29, NAMES[sampler, accumulator], fontsize=15, va="bottom")
-                artists[f"{model} {sampler} {accumulator} text"] = ax.text(1, row, "", fontsize=16, va="center")
+                name, hatch = f"{model} {sampler} {accumulator}", "//" if sampler == "sgd" else None
+                artists[name] = ax.barh(row, 1, 0.4, hatch=hatch, **style)
+                look = dict(color=color("target"), linewidth=2.5, marker="|", markersize=14, markeredgewidth=2.5)
+                artists[f"{name} range"] = ax.plot([1, 1], [row, row], **look)[0]
+                ax.text(0.05, row + 0.27, NAMES[sampler, accumulator], fontsize=15, va="bottom")
+                artists[f"{name} text"] = ax.text(1, row, "", fontsize=16, va="center")
             ax.set(xlabel="fractional bits F", title=MODELS[model], xlim=(0, most + 2), ylim=(-0.5, len(rows)))
             ax.set_yticks([])
             ax.set_xticks(range(most + 1))
-        update(artists, tolerance)
+        update(artists, tolerance, predictions)
         return figure, artists
 
-    def update(artists, tolerance):
+    def update(artists, tolerance, predictions):
         readout = {}
         for model, sweep in sweeps.items():
-            for sampler, accumulator in rows:
-                found = sweep.needed_bits(sampler, accumulator, tolerance)
-                length = most + 1 if found is None else found
-                name = f"{model} {sampler} {accumulator}"
-                artists[name].patches[0].set_width(length)
-                artists[f"{name} text"].set(x=length + 0.12, text=f"> {most}" if found is None else str(found))
-                readout[f"{MODELS[model]}, {NAMES[sampler, accumulator]}"] = length
+            for curve in rows:
+                found = [sweep.needed_bits(*curve, tolerance, counts[predictions], errors) for errors in (-2, 0, 2)]
+                low, bits, high = (most + 1 if some is None else some for some in found)
+                name = " ".join((model, *curve))
+                artists[name].patches[0].set_width(bits)
+                artists[f"{name} range"].set_xdata([low, high])
+                said = f"> {most}" if found[1] is None else str(bits)
+                artists[f"{name} text"].set(x=high + 0.15, text=said)
+                readout[f"{MODELS[model]}, {NAMES[curve]}"] = bits
         return readout
 
     return View(
@@ -292,14 +301,17 @@ def needed(sweeps: Sweeps) -> View:
         title="How many fractional bits are enough?",
         build=build,
         update=update,
-        controls=(Control("tolerance", "NLL above float32 that is fine", TOLERANCES, 0.02),),
-        static=({"tolerance": 0.02}, {"tolerance": 0.1}),
+        controls=(
+            Control("predictions", "predictions are", (USED, AVERAGED), USED, kind="buttons"),
+            Control("tolerance", "NLL above float32 that is fine", TOLERANCES, 0.02),
+        ),
+        static=({"tolerance": 0.02}, {"tolerance": 0.02, "predictions": AVERAGED}),
         slide=Slide(
             "The fewest fractional bits with which the test NLL on {dataset} stays within {tolerance} of float32. SGD "
-            "predicts with one network, SGLD with the average of 32.",
-            "Horizontal bars for five combinations of sampler and accumulator, for each model. Variance-corrected SGLD "
-            "needs two bits in both, SGLD with a full-precision accumulator two or three, naive SGLD five for logistic "
-            "regression, SGD three to five.",
+            "predicts with one network, SGLD with the average of 32. Lines: from the bits that two standard errors of "
+            "the chains do not exclude to those that they vouch for.",
+            "Horizontal bars for five combinations of sampler and accumulator, for each model, each with a line across "
+            "its end.",
         ),
     )
 
@@ -308,40 +320,42 @@ def needed(sweeps: Sweeps) -> View:
 
 
 @Slide(
-    "Test NLL on {dataset} above that of the same sampler in float32, against the gap of the weights; points above "
-    "twice their standard error. The grey lines fall as the gap and as its square.",
-    "Log-log plots of the excess NLL against the gap from 1/256 to 1/2. The curves with a full-precision accumulator "
-    "are nearly parallel to the square of the gap, the naive SGLD of logistic regression to the gap.",
-    "What each bit buys",
+    "Test NLL on {dataset} above that of the same sampler in float32, against the gap of the weights: averages of 32 "
+    "networks, of SGD as of SGLD. Points above twice their standard error; in the legend, the power of Δ that they "
+    "follow. The grey lines fall as the gap and as its square.",
+    "Log-log plots of the excess NLL against the gap, a panel for each model. Curves of a full-precision accumulator "
+    "are steeper than those of a naive one, for SGD as for SGLD; they lie close together, whoever the sampler is.",
+    "What each bit buys an average",
 )
 def excess(sweeps: Sweeps) -> Figure:
-    """NLL above float32 against the gap, both logarithmic, where it is above twice its standard error."""
-    figure, axes = new_figure(1, len(sweeps), title="What each bit buys", wspace=0.16, top=0.76, left=0.1)
+    """NLL of averages above float32 against the gap, both logarithmic, where it is above twice its standard error."""
+    figure, axes = new_figure(1, len(sweeps), title="What each bit buys an average", wspace=0.16, left=0.1)
     for ax, (model, sweep) in zip(np.atleast_1d(axes), sweeps.items(), strict=True):
-        gaps = 2.0 ** -np.array(sweep.settings.bits)
+        gaps, count = 2.0 ** -np.array(sweep.settings.bits), sweep.settings.networks
         tops = []
         for curve in sweep.settings.curves:
-            mean, error = sweep.excess(*curve)
-            seen = mean > 2 * error
-            ax.errorbar(gaps[seen], mean[seen], error[seen], **look(*curve) | {"label": SHORT[curve]}, capsize=4)
+            mean, error = sweep.excess(*curve, count)
+            n, label = sweep.seen(*curve, count), SHORT[curve]
+            if n > 1:
+                label += " {:.1f} ± {:.2f}".format(*sweep.power(*curve, count))
+            ax.errorbar(gaps[:n], mean[:n], error[:n], **look(*curve) | {"label": label}, capsize=4)
             tops.append(mean[0])
         for power, dashes in ((1, "-"), (2, "--")):
-            label = "∝ Δ" if power == 1 else "∝ Δ²"
             line = 1.6 * max(tops) * (gaps / gaps[0]) ** power
+            label = "∝ Δ" if power == 1 else "∝ Δ²"
             ax.plot(gaps, line, color=color("pinned"), linewidth=1.5, linestyle=dashes, label=label)
-        ax.set(xscale="log", yscale="log", ylim=(5e-4, 3 * max(tops)), xlabel="gap Δ", title=MODELS[model])
+        ax.set(xscale="log", yscale="log", ylim=(1e-4, 3 * max(tops)), xlabel="gap Δ", title=MODELS[model])
         ax.set_xticks(gaps, [f"1/{round(1 / gap)}" for gap in gaps])
         ax.minorticks_off()
+        ax.legend(loc="lower right", fontsize=14, handlelength=1.8)
     np.atleast_1d(axes)[0].set_ylabel("test NLL above float32")
-    handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.09, 0.925), ncols=4, columnspacing=1.6)
     return figure
 
 
 @Slide(
     "Test NLL of SGLD for logistic regression on {dataset} against fractional bits, at two step sizes.",
     "Three panels. The naive curve of the smaller step size is the other one moved right by one bit; for the "
-    "variance-corrected and the full-precision accumulator both curves lie on each other.",
+    "variance-corrected and the full-precision accumulator both curves are close to each other.",
     "Small steps cost the naive sampler bits",
 )
 def small_steps(large: Sweep, small: Sweep) -> Figure:
