@@ -57,3 +57,12 @@ def test_training_curves_shade_the_epochs_that_gave_a_sample():
     figure = views.training_curves(history, "made up")
     assert [len(ax.patches) for ax in figure.axes] == [2, 2, 2]
     assert figure.axes[1].get_ylim()[1] < 5, "a huge first test loss does not hide the others"
+
+
+def test_both_noises_are_variances_of_a_step():
+    rows = [{"epoch": e, "step_size": 0.1 * e, "gradient_variance": 1e-5, "sampled": e == 2} for e in (1, 2)]
+    (panel,) = views.noise(rows, 1e-3, 1000).axes
+    drawn = {line.get_label(): line.get_ydata() for line in panel.lines}
+    assert drawn["added by mini-batches, lr² Var(g)"] == pytest.approx([1e-7, 4e-7])
+    assert drawn["injected, v = 2 lr T / N"] == pytest.approx([2e-7, 4e-7])
+    assert len(views.noise(rows, 0.0, 1000).axes[0].lines) == 1, "at T = 0 nothing is injected"

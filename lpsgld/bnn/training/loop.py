@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from lpsgld.storage import save_sample, save_tensors
 from lpsgld.text import Mistake, typed
 
 _REFRESH = 0.5  # seconds between two readings of the running loss
+_LOOKS = 4  # last steps of an epoch in which branches are looked at
 
 
 class TrainingDiverged(Mistake, FloatingPointError):
@@ -140,7 +142,6 @@ class _Trainer:
             self.stepper = Stepper(self.recipe, dataset, device, compile)
         self.model, self.optimizer = self.stepper.model, self.stepper.optimizer
         self.watched = {layer.weight: f"{name}.weight" for name, layer in probe.layers(self.model).items()}
-        self.branches: dict[str, Tensor] = {}
         self._restore()
         runs.require_no_strangers(run)
         self.threads = torch.get_num_threads() if device.type == "cpu" else 0
@@ -169,7 +170,7 @@ class _Trainer:
 
     def _train_epoch(self, epoch: int, bar: tqdm) -> dict[str, Any]:
         try:
-            sums, seen, step_size = self._steps(epoch, bar)
+            sums, seen, step_size, looked = self._steps(epoch, bar)
             self.optimizer.raise_if_nonfinite()
         except NonFiniteGradient as error:
             raise self._diverged(epoch, str(error)) from error
@@ -177,22 +178,22 @@ class _Trainer:
             raise self._diverged(epoch, "the training loss is not finite.")
         loss, accuracy = (value / seen for value in sums.tolist())
         self._show(bar, epoch, step_size, loss, accuracy)
-        row = {"train_loss": loss, "train_error": 1 - accuracy, "step_size": step_size}
-        return row | ({"branches": probe.told(self.branches)} if self.branches else {})
+        return {"train_loss": loss, "train_error": 1 - accuracy, "step_size": step_size} | looked
 
-    def _steps(self, epoch: int, bar: tqdm) -> tuple[Tensor, int, float]:
-        """All steps of an epoch. Returns the sums of losses and hits, the number of images, the last step size."""
+    def _steps(self, epoch: int, bar: tqdm) -> tuple[Tensor, int, float, dict[str, Any]]:
+        """All steps of an epoch. Returns the sums of losses and hits, the number of images, the last step size, and
+        what was looked at: none of these looks may change the run."""
         self.model.train()
         batches = self.stepper.batches()
-        sums, seen, read = torch.zeros(2, device=self.device), 0, 0.0
+        sums, seen, read, looks = torch.zeros(2, device=self.device), 0, 0.0, []
         # reading the loss would make the host wait for an accelerator: there it is shown once an epoch
         live = not bar.disable and self.device.type == "cpu"
         for step, batch in enumerate(batches):
             multiplier = self.schedule((epoch - 1 + step / len(batches)) / self.recipe.epochs)
             loss, hits = self.stepper.gradient(batch, multiplier)
-            if step == len(batches) - 1:
-                with self._seeded(epoch, 1):  # a look may not change the run
-                    self.branches = probe.branch_shares(self.optimizer, self.watched)
+            if step >= len(batches) - _LOOKS:
+                with self._seeded(epoch, 1):
+                    looks.append(probe.branch_shares(self.optimizer, self.watched))
             self.stepper.move()
             sums += torch.stack([loss * len(batch), hits])
             seen += len(batch)
@@ -200,7 +201,14 @@ class _Trainer:
             if live and time.perf_counter() - read > _REFRESH:
                 read = time.perf_counter()
                 self._show(bar, epoch, self.recipe.lr * multiplier, *(value / seen for value in sums.tolist()))
-        return sums, seen, self.recipe.lr * multiplier
+        shares = probe.told(probe.averaged(looks))
+        looked: dict[str, Any] = {"branches": shares} if shares else {}
+        if len(batches) > 1:
+            with self._seeded(epoch, 2):
+                look = partial(self.stepper.gradient, multiplier=multiplier)
+                found = probe.gradient_variance(look, self.model, *batches[:2])
+            looked["gradient_variance"] = float(f"{found.item():.4g}")
+        return sums, seen, self.recipe.lr * multiplier, looked
 
     def _show(self, bar: tqdm, epoch: int, step_size: float, loss: float, accuracy: float) -> None:
         shown = {"loss": f"{loss:.3f}", "accuracy": f"{accuracy:.1%}", "step_size": f"{step_size:.2g}"}

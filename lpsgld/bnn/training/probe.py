@@ -6,7 +6,8 @@ Nothing here changes the network, its gradients or the caller's random numbers.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,12 @@ def branch_shares(optimizer: LowPrecisionOptimizer, names: dict[Tensor, str]) ->
     return found_in
 
 
+def averaged(looks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of what `branch_shares` returned in several steps: one mini-batch may be of easy images, or a small one
+    at the end of an epoch, and would stripe a map of epochs."""
+    return {name: torch.stack([look[name] for look in looks]).mean(0) for name in looks[0]} if looks else {}
+
+
 def told(shares: dict[str, Tensor]) -> dict[str, list[float]]:
     """What `branch_shares` returned, as numbers of 3 digits. Waits for the device."""
     return {name: [float(f"{number:.3g}") for number in numbers.tolist()] for name, numbers in shares.items()}
@@ -76,6 +83,36 @@ def over_epochs(history: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, ...], 
 def layers(model: nn.Module) -> dict[str, nn.Module]:
     """Convolutions and linear layers by name, in the order of the network."""
     return {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+
+
+# ---- the noise of mini-batches ---------------------------------------------------------------------------------
+
+
+def gradient_variance(gradient: Callable[[Tensor], Any], model: nn.Module, first: Tensor, second: Tensor) -> Tensor:
+    """The variance of a mini-batch gradient of the mean loss, mean over all weights: half the mean squared difference
+    of those of two batches.
+
+    gradient: leaves the gradient of a batch in the parameters. Statistics that batches move are put back.
+    """
+    before = [buffer.clone() for buffer in model.buffers()]
+    found = []
+    for batch in (first, second):
+        gradient(batch)
+        found.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    with torch.no_grad():
+        for buffer, old in zip(model.buffers(), before, strict=True):
+            buffer.copy_(old)
+        squares = [(a - b).square().sum() / 2 for a, b in zip(*found, strict=True)]
+        return torch.stack(squares).sum() / sum(g.numel() for g in found[0])
+
+
+def batch_noise(row: Mapping[str, Any], temperature: float, num_data: int) -> float:
+    """lr²·Var(g) over v = 2·lr·T/N: how many times the variance that SGLD injects into a step, mini-batches add to it.
+
+    row: of a history. Infinite at temperature 0.
+    """
+    injected = 2 * temperature / num_data
+    return row["step_size"] * row["gradient_variance"] / injected if injected else math.inf
 
 
 # ---- which numbers each layer uses -----------------------------------------------------------------------------

@@ -61,8 +61,9 @@ class Run:
     """A training run on disk.
 
     history: one dict an epoch, with epoch, train_loss, train_error, test_nll, test_error, step_size (of the
-    epoch's last step), sampled, seconds, threads (of a CPU; 0 on a GPU), and, unless weights are in full precision,
-    branches (of `probe.told` in its last step). dataset: name, sizes, image_shape, classes, mean, std, fingerprint.
+    epoch's last step), sampled, seconds, threads (of a CPU; 0 on a GPU), gradient_variance (see `probe`, of two or more
+    batches) and, unless weights are in full precision, branches (of `probe.told`, mean over its last steps). dataset:
+    name, sizes, image_shape, classes, mean, std, fingerprint.
     """
 
     path: Path

@@ -1,5 +1,7 @@
 """What a look at a network tells, against the same things computed by hand; and that looking changes nothing."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -83,10 +85,39 @@ def test_looking_does_not_change_a_run(tmp_path, small, digits, monkeypatch):
     recipe = small.override(epochs=2, samples=1)
     looked = loop.train(recipe, tmp_path / "a", dataset=digits, progress=False, device="cpu")
     monkeypatch.setattr(probe, "branch_shares", lambda *_: {})
+    monkeypatch.setattr(probe, "gradient_variance", lambda *_: torch.zeros(()))
     blind = loop.train(recipe, tmp_path / "b", dataset=digits, progress=False, device="cpu")
     assert "branches" in looked.history[0] and "branches" not in blind.history[0]
+    assert looked.history[0]["gradient_variance"] > 0 == blind.history[0]["gradient_variance"]
     first, second = (load_sample(run.samples[0]).state for run in (looked, blind))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_branches_are_averaged_over_looks():
+    looks = [{"w": torch.tensor([1.0, 0.0])}, {"w": torch.tensor([0.0, 0.5])}]
+    assert probe.averaged(looks)["w"].tolist() == [0.5, 0.25] and probe.averaged([{}]) == probe.averaged([]) == {}
+
+
+def test_the_variance_of_a_gradient_by_hand():
+    """Of y = wx, d/dw is the mean of x: 2 and 5 in these batches, and half the square of 3 is 4.5. BatchNorm's
+    statistics stay."""
+    model, x = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1, affine=False)), torch.tensor([1.0, 3, 4, 6])
+    model[1].running_mean += 1
+
+    def gradient(batch):
+        model.zero_grad()
+        model(x[batch][:, None])  # moves the statistics
+        model[0](x[batch][:, None]).mean().backward()
+
+    batches = torch.tensor([0, 1]), torch.tensor([2, 3])
+    assert probe.gradient_variance(gradient, model, *batches).item() == pytest.approx(4.5)
+    assert model[1].running_mean.item() == 1 and model[1].num_batches_tracked == 0
+
+
+def test_the_noise_of_batches_in_units_of_what_is_injected():
+    """lr 0.5, variance 1e-6: 2.5e-7, over 2·0.5·1e-3/1000 = 1e-6."""
+    row = {"step_size": 0.5, "gradient_variance": 1e-6}
+    assert probe.batch_noise(row, 1e-3, 1000) == pytest.approx(0.25) and probe.batch_noise(row, 0.0, 1000) == math.inf
 
 
 @pytest.mark.parametrize("fmt", ["fixed(8,6)", "block(8,0)", "float(4,3)", "fixed(4,2)", "fixed(12,8)"])

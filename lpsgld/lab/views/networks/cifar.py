@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
@@ -43,12 +44,40 @@ def training_curves(history: Sequence[dict[str, Any]], title: str) -> Figure:
     step_size.set(yscale="log", title="step size")
     for ax in (error, nll, step_size):
         ax.set_xlabel("epoch")
-        for row in history:
-            if row["sampled"]:
-                label = "posterior sample" if ax is error and row is history[-1] else "_"
-                ax.axvspan(row["epoch"] - 0.5, row["epoch"] + 0.5, color=color("full"), alpha=0.2, lw=0, label=label)
+        _shade_samples(ax, history, label=ax is error)
     error.legend(loc="upper right")
     return figure
+
+
+@Slide(
+    "Variance of a step, mean over weights, by epoch: what SGLD injects, 2·lr·T/N, and what mini-batches add, "
+    "lr²·Var(g). Shaded: the epochs after which a posterior sample is kept. Recipe {recipe} on {dataset}, width "
+    "{width}, {epochs} epochs.",
+    "Two curves on a logarithmic axis. The noise of mini-batches lies above the injected one at first, and far below "
+    "it at the end, where samples are kept.",
+    "Two kinds of noise: {recipe} on {dataset}",
+)
+def noise(history: Sequence[dict[str, Any]], temperature: float, num_data: int) -> Figure:
+    """The variance that a step injects and that which mini-batches add, by epoch."""
+    figure, ax = new_figure(title="Two kinds of noise", left=0.11)
+    rows = [row for row in history if "gradient_variance" in row]
+    epochs = [row["epoch"] for row in rows]
+    added = [row["step_size"] ** 2 * row["gradient_variance"] for row in rows]
+    injected = [2 * row["step_size"] * temperature / num_data for row in rows]
+    ax.plot(epochs, added, **role("naive", label="added by mini-batches, lr² Var(g)"))
+    if temperature:
+        ax.plot(epochs, injected, **role("vc", label="injected, v = 2 lr T / N"))
+    _shade_samples(ax, history, label=True)
+    ax.set(yscale="log", xlabel="epoch", ylabel="variance of a step")
+    ax.legend(loc="lower left")
+    return figure
+
+
+def _shade_samples(ax: Axes, history: Sequence[dict[str, Any]], label: bool) -> None:
+    for row in history:
+        if row["sampled"]:
+            said = "posterior sample" if label and row is history[-1] else "_"
+            ax.axvspan(row["epoch"] - 0.5, row["epoch"] + 0.5, color=color("full"), alpha=0.2, lw=0, label=said)
 
 
 def ensemble(members: Tensor, labels: Tensor) -> View:
