@@ -89,18 +89,18 @@ def entropy(probabilities: Tensor) -> Tensor:
     return torch.special.entr(p).sum(1).reshape(torch.as_tensor(probabilities).shape[:-1])
 
 
-def abstention(probabilities: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
+def abstention(probabilities: Tensor, labels: Tensor, kept: Tensor, doubt: Tensor | None = None) -> Tensor:
     """Accuracy when the network may say "I do not know": on the share `kept` of most confident predictions.
 
-    kept: [K] shares in (0, 1]; at least one prediction is always kept. Returns [K]. Equal confidences keep
-    their order in the data.
+    kept: [K] shares in (0, 1]; at least one prediction is always kept. doubt: [N], by which to reject instead, the
+    largest first. Returns [K]. Equal doubts keep their order in the data.
     """
     p, y = _checked(probabilities, labels)
     shares = torch.as_tensor(kept, dtype=torch.float64, device=p.device)
     if not bool(((shares > 0) & (shares <= 1)).all()):
         raise MetricError(f"shares kept are {shares.tolist()}, but each must be above 0 and at most 1")
     confidence, predicted = p.max(1)
-    order = confidence.argsort(descending=True, stable=True)
+    order = (-confidence if doubt is None else doubt).argsort(stable=True)
     running = (predicted == y)[order].double().cumsum(0)
     count = (shares * len(y)).round().long().clamp(min=1)
     return running[count - 1] / count

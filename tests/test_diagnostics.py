@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lpsgld.diagnostics import autocorrelation, effective_sample_size, rhat
+from lpsgld.diagnostics import autocorrelation, effective_sample_size, mixing, rhat
 from lpsgld.toy import chains
 from lpsgld.toy.targets import Gaussian, Mixture
 
@@ -62,3 +62,13 @@ def test_each_quantity_is_judged_alone():
 def test_bad_draws(judge, shape, said):
     with pytest.raises(ValueError, match=said):
         judge(np.zeros(shape))
+
+
+def test_mixing_tells_chains_that_agree_from_those_that_do_not():
+    draws = np.random.default_rng(0).standard_normal((4, 100, 30))
+    agreeing = mixing(draws)
+    assert agreeing.rhat < 1.01 and 300 < agreeing.ess < 600 and agreeing.draws == 400
+    draws[0] += 3
+    assert mixing(draws).rhat > 1.4 and mixing(draws).suspicious == 1
+    assert mixing(np.ones((2, 5, 3))) == (1.0, 0.0, 10.0, 10)
+    assert mixing(draws[:1]) is None and mixing(draws[:, :3]) is None, "nothing to compare"

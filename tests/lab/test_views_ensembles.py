@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lpsgld import metrics
-from lpsgld.bnn.studies import shifts
+from lpsgld.bnn.studies import control, shifts
+from lpsgld.bnn.training.recipes import Recipe
 from lpsgld.lab.views.networks import doubt
 from lpsgld.lab.views.networks import ensembles as views
 from tests.lab.checking import check_view
@@ -40,23 +41,26 @@ def made_up(labels, images, count: int, seed: int) -> dict:
 
 @pytest.fixture(scope="module")
 def told(labels, images):
-    return made_up(labels, images, 5, 2), made_up(labels, images, 1, 3)
+    return {
+        who: made_up(labels, images, count, seed)
+        for seed, (who, count) in enumerate(zip(views.ROLES, (5, 4, 1), strict=True))
+    }
 
 
 @pytest.fixture(scope="module")
 def evaluated(told, labels):
-    return tuple(shifts.evaluations(by, labels) for by in told)
+    return {who: shifts.evaluations(by, labels) for who, by in told.items()}
 
 
 @pytest.fixture(scope="module")
 def all_views(told, evaluated, labels, images):
     sources = {"as they are": ("rotated", 0.0), "noisy": ("noisy", 1.0)}
-    by_source = ({name: by[setting] for name, setting in sources.items()} for by in told)
+    by_source = {who: {name: by[setting] for name, setting in sources.items()} for who, by in told.items()}
     return {
-        "samples": views.samples(*by_source, labels),
-        "shifted": views.shifted(*evaluated, images, CLASSES),
-        "pictures": doubt.pictures(*evaluated, images, CLASSES, strength=0.5),
-        "abstention": doubt.abstention(*evaluated),
+        "samples": views.samples(by_source, labels),
+        "shifted": views.shifted(evaluated, images, CLASSES),
+        "pictures": doubt.pictures(evaluated, images, CLASSES, strength=0.5),
+        "abstention": doubt.abstention(evaluated),
     }
 
 
@@ -70,14 +74,17 @@ def test_the_samples_view_shows_the_scores_of_the_average(all_views, told, label
     _, artists = view.build(source="noisy", samples=1)
     for samples in (1, 3, 5):
         readout = view.update(artists, source="noisy", samples=samples)
-        average = told[0]["noisy", 1.0][:samples].double().mean(0)
+        average, snapshots = (
+            told[who]["noisy", 1.0][:samples].double().mean(0) for who in (views.SAMPLER, views.SNAPSHOTS)
+        )
         assert readout["ECE"] == pytest.approx(metrics.ece(average, labels))
         assert readout["NLL"] == pytest.approx(metrics.nll(average, labels))
-        assert readout["ECE of one network"] == pytest.approx(metrics.ece(told[1]["noisy", 1.0][0], labels))
+        assert readout["NLL of snapshots"] == pytest.approx(metrics.nll(snapshots, labels))
+        assert readout["NLL of one network"] == pytest.approx(metrics.nll(told[views.RIVAL]["noisy", 1.0][0], labels))
         diagram = metrics.reliability(average, labels)
         drawn = diagram.count >= 5
-        assert np.allclose(artists["sampler"].get_xdata(), diagram.confidence[drawn])
-        assert np.allclose(artists["sampler"].get_ydata(), diagram.accuracy[drawn])
+        assert np.allclose(artists[views.SAMPLER].get_xdata(), diagram.confidence[drawn])
+        assert np.allclose(artists[views.SAMPLER].get_ydata(), diagram.accuracy[drawn])
         assert artists["nll here"].get_ydata()[0] == pytest.approx(readout["NLL"])
 
 
@@ -85,7 +92,7 @@ def test_the_shifted_view_shows_entropy_and_its_part_from_disagreement(all_views
     view = all_views["shifted"]
     _, artists = view.build(kind="rotated", strength=0.0)
     readout = view.update(artists, kind="noisy", strength=1.0)
-    sampler, rival = (by["noisy", 1.0] for by in evaluated)
+    sampler, rival = (evaluated[who]["noisy", 1.0] for who in (views.SAMPLER, views.RIVAL))
     assert readout["entropy"] == pytest.approx(sampler.entropy.mean().item())
     assert readout["its part from disagreement"] == pytest.approx(sampler.mutual_information.mean().item())
     assert readout["ECE of one network"] == pytest.approx(metrics.ece(rival.probabilities, rival.labels))
@@ -114,14 +121,14 @@ def test_the_pictures_come_in_the_order_of_doubt(all_views, evaluated, images, l
     view, setting = all_views["pictures"], ("noisy", 0.5)
     _, artists = view.build(source="noisy", by=by, page=1)
     view.update(artists, source="noisy", by=by, page=2)
-    evaluation = evaluated[0][setting]
+    evaluation = evaluated[views.SAMPLER][setting]
     doubts = evaluation.entropy if by == "entropy" else evaluation.mutual_information
     chosen = doubts.argsort(descending=True)[4:8]
     for column, index in enumerate(chosen.tolist()):
         assert (artists["pictures"][column].get_array()[:, :, 0] == images[setting][index, 0].numpy()).all()
-        for name, predictor in zip((views.SAMPLER, views.RIVAL), evaluated, strict=True):
+        for name in (views.SAMPLER, views.RIVAL):
             heights = [bar.get_height() for bar in artists[name][column]]
-            assert heights == pytest.approx(predictor[setting].probabilities[index].tolist())
+            assert heights == pytest.approx(evaluated[name][setting].probabilities[index].tolist())
         guess, truth = int(evaluation.probabilities[index].argmax()), int(labels[index])
         expected = "right" if guess == truth else f"is {CLASSES[truth]}"
         assert artists["said"][column].get_text() == f"{CLASSES[guess]}, {expected}"
@@ -131,7 +138,7 @@ def test_abstention_shows_the_accuracy_on_the_rest(all_views, evaluated, labels)
     view = all_views["abstention"]
     _, artists = view.build(kind="noisy", strength=1.0, rejected=0.0)
     readout = view.update(artists, kind="noisy", strength=1.0, rejected=0.5)
-    plain, noisy = (evaluated[0][setting].probabilities for setting in (("rotated", 0.0), ("noisy", 1.0)))
+    plain, noisy = (evaluated[views.SAMPLER][setting].probabilities for setting in (("rotated", 0.0), ("noisy", 1.0)))
     confident = plain.max(1).values.argsort(descending=True, stable=True)[: N // 2]
     right = (plain.argmax(1) == labels)[confident].double().mean().item()
     assert readout["accuracy on the rest"] == pytest.approx(right)
@@ -141,8 +148,20 @@ def test_abstention_shows_the_accuracy_on_the_rest(all_views, evaluated, labels)
 
 
 def test_the_map_of_disagreement(told):
-    members = told[0]["noisy", 1.0]
+    members = told[views.SAMPLER]["noisy", 1.0]
     figure = views.disagreement(members)
     shares = figure.axes[0].images[0].get_array()
     assert shares.shape == (5, 5) and (np.diag(shares) == 0).all() and (shares == shares.T).all()
     assert shares[0, 3] == pytest.approx((members[0].argmax(1) != members[3].argmax(1)).double().mean().item())
+
+
+def test_the_control_shows_cycles_and_the_average_of_all(labels):
+    rows = {who: {source: {"cycle_nll": [[2.0, 1.0], [4.0, 1.0]], "nll": [1.0, 2.0], "last_nll": [3.0, 5.0]}
+                  for source in control.SOURCES} for who in ("T = 0", "T = 0.1", "T = 1", "SGD")}  # fmt: skip
+    recipe = Recipe(schedule="cyclical", cycles=2, samples=4, epochs=4, temperature=0.1)
+    figure = views.control(control.Control(recipe, 2, {}, {}, rows))
+    panel = figure.axes[1]
+    by_cycle, every = (container.lines[0].get_xydata().tolist() for container in panel.containers[:2])
+    assert by_cycle == [[1, 3], [2, 1]] and every == [[pytest.approx(3.3), 1.5]]
+    assert len(panel.containers) == 6, "three temperatures, by cycle and in all"
+    assert {line.get_label(): line.get_ydata()[0] for line in panel.lines}["one network of SGD"] == 4

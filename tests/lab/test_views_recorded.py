@@ -65,7 +65,7 @@ def test_the_view_shows_the_record(results):
 
 def test_it_says_what_was_measured_on_what(results):
     text = views.about(results["one"])
-    for part in ("JPEG files: 50,000 training images, 400 test", "resnet18 of width 16, 4 epochs", "samples: 4",
+    for part in ("JPEG files: trained on 50,000 images, 400 test", "resnet18 of width 16, 4 epochs", "samples: 4",
                  "2.0 minutes on a made-up machine"):  # fmt: skip
         assert part in text
 

@@ -13,22 +13,29 @@ from lpsgld.bnn.studies.shifts import Setting
 from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role
-from lpsgld.lab.views.networks.ensembles import RIVAL, ROLES, SAMPLER, Shifted, kinds_and_strengths, strip
+from lpsgld.lab.views.networks.ensembles import (
+    RIVAL,
+    ROLES,
+    SAMPLER,
+    SNAPSHOTS,
+    Shifted,
+    kinds_and_strengths,
+    strip,
+)
 
 _A_PAGE = 4  # pictures
 _PAGES = 6
 _BY = {"entropy": "entropy", "disagreement": "mutual_information"}
 
 
-def pictures(
-    sampler: Shifted, rival: Shifted, images: Mapping[Setting, Tensor], classes: Sequence[str], strength: float
-) -> View:
+def pictures(evaluated: Shifted, images: Mapping[Setting, Tensor], classes: Sequence[str], strength: float) -> View:
     """A view of the test images of which the posterior samples are least sure, with both predictions.
 
     Images as they are, and shifted in each kind to `strength`; sorted by the entropy of the average, or by its part
     that comes from disagreement between samples.
     """
-    kinds, _ = kinds_and_strengths(sampler)
+    kinds, _ = kinds_and_strengths(evaluated)
+    sampler, rival = evaluated[SAMPLER], evaluated[RIVAL]
     sources = {"as they are": (kinds[0], 0.0)} | {kind: (kind, strength) for kind in kinds}
     orders = {
         (source, by): getattr(sampler[setting], attribute).argsort(descending=True, stable=True)
@@ -45,7 +52,7 @@ def pictures(
             hspace=0.12, wspace=0.14, left=0.07, bottom=0.22 if long else 0.125, top=0.82,
         )  # fmt: skip
         artists = {"pictures": [], "said": []}
-        bars = {name: [] for name in ROLES}
+        bars = {name: [] for name in (SAMPLER, RIVAL)}
         for picture, ax in axes.T:
             picture.set_axis_off()
             artists["pictures"].append(picture.imshow(np.zeros((2, 2))))
@@ -108,17 +115,16 @@ def pictures(
 REJECTED = tuple(share / 20 for share in range(19))
 
 
-def abstention(sampler: Shifted, rival: Shifted) -> View:
+def abstention(evaluated: Shifted) -> View:
     """A view of the accuracy on the images that are left when the least confident predictions are rejected.
 
     Left: on the test images. Right: on as many again that are shifted, of a kind and strength to choose.
     """
-    kinds, (_, *strengths) = kinds_and_strengths(sampler)
-    both = {SAMPLER: sampler, RIVAL: rival}
-    plain = {name: accuracy_on_rest([told[kinds[0], 0.0]], REJECTED) for name, told in both.items()}
+    kinds, (_, *strengths) = kinds_and_strengths(evaluated)
+    plain = {name: accuracy_on_rest([told[kinds[0], 0.0]], REJECTED) for name, told in evaluated.items()}
     mixed = {
         (name, kind, strength): accuracy_on_rest([told[kinds[0], 0.0], told[kind, strength]], REJECTED)
-        for name, told in both.items()
+        for name, told in evaluated.items()
         for kind in kinds
         for strength in strengths
     }
@@ -154,8 +160,8 @@ def abstention(sampler: Shifted, rival: Shifted) -> View:
             line.set_xdata([rejected] * 2)
         return {
             "accuracy on the rest": plain[SAMPLER][index],
-            "of one network": plain[RIVAL][index],
             "with shifted ones": mixed[SAMPLER, kind, strength][index],
+            "of snapshots, with shifted ones": mixed[SNAPSHOTS, kind, strength][index],
             "of one network, with shifted ones": mixed[RIVAL, kind, strength][index],
         }
 

@@ -1,7 +1,8 @@
-"""What notebook 09 shows: posterior samples beside one network: calibration, shifted images, abstention, disagreement.
+"""What notebook 09 shows: posterior samples beside their control: calibration, shifted images, disagreement, drift.
 
-Two predictors are compared everywhere, by name: SAMPLER, the average over posterior samples, and RIVAL, one network.
-Results that were recorded elsewhere are drawn in `recorded.py`.
+Three predictors are compared everywhere, by name: SAMPLER, the average over posterior samples, SNAPSHOTS, that over
+networks of the same schedule without noise, and RIVAL, the last of these alone. Results that were recorded elsewhere
+are drawn in `recorded.py`.
 """
 
 from __future__ import annotations
@@ -18,18 +19,20 @@ from torch import Tensor
 
 from lpsgld import metrics
 from lpsgld.bnn.judging.ensemble import Evaluation
+from lpsgld.bnn.studies import control as control_study
+from lpsgld.bnn.studies.control import Control as Study
 from lpsgld.bnn.studies.shifts import Setting
 from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, role
 from lpsgld.metrics import Reliability
 
-SAMPLER, RIVAL = "posterior samples", "one network"
-ROLES = {SAMPLER: "vc", RIVAL: "sgd"}
+SAMPLER, SNAPSHOTS, RIVAL = "posterior samples", "snapshots, T = 0", "one network"
+ROLES = {SAMPLER: "vc", SNAPSHOTS: "full", RIVAL: "sgd"}
 SCORES = {"error": "test error", "nll": "negative log likelihood", "ece": "ECE, 15 bins"}
 
-Shifted = Mapping[Setting, Evaluation]
-Members = Mapping[str, Tensor]
+Shifted = Mapping[str, Mapping[Setting, Evaluation]]  # by predictor
+Members = Mapping[str, Mapping[str, Tensor]]  # by predictor, and by name of the images
 
 
 def reliability_axes(ax: Axes, names: Mapping[str, str], ncols: int = 3) -> dict[str, Line2D]:
@@ -61,70 +64,73 @@ def one_tall_and_three(title: str, **gridspec) -> tuple[Figure, Axes, Sequence[A
 # ---- more and more samples ---------------------------------------------------------------------------------------
 
 
-def samples(sampler: Members, rival: Members, labels: Tensor) -> View:
-    """A view whose slider adds posterior samples: reliability on the left, error, NLL and ECE on the right.
+def samples(members: Members, labels: Tensor) -> View:
+    """A view whose slider adds networks to both averages: reliability on the left, error, NLL and ECE on the right.
 
-    sampler, rival: probabilities [S, N, C] and [1, N, C] for each set of images. labels: [N].
+    members: probabilities [S, N, C] of each predictor for each set of images; S is 1 for RIVAL. labels: [N].
     """
-    averages = {name: metrics.running_averages(members) for name, members in sampler.items()}
-    scores = {name: [metrics.summary(p, labels) for p in average] for name, average in averages.items()}
-    beside = {name: metrics.summary(members[-1], labels) for name, members in rival.items()}
-    sources = tuple(sampler)
-    counts = np.arange(1, len(scores[sources[0]]) + 1)
+    averages = {
+        (who, source): metrics.running_averages(told) for who, by in members.items() for source, told in by.items()
+    }
+    scores = {key: [metrics.summary(p, labels) for p in average] for key, average in averages.items()}
+    sources = tuple(members[SAMPLER])
+    counts = np.arange(1, len(scores[SAMPLER, sources[0]]) + 1)
 
     def build(source, samples):
-        figure, ax, small = one_tall_and_three("More and more posterior samples")
-        curves = reliability_axes(ax, ROLES)
-        artists = {"sampler": curves[SAMPLER], "rival": curves[RIVAL], "small": list(small)}
-        for axis, (name, title) in zip(small, SCORES.items(), strict=True):
-            artists[f"{name} curve"] = axis.plot([], [], **role(ROLES[SAMPLER]))[0]
-            artists[f"{name} rival"] = axis.axhline(0, **role(ROLES[RIVAL]))
-            artists[f"{name} here"] = axis.plot([], [], "o", color=color("target"), markersize=9)[0]
+        figure, ax, small = one_tall_and_three("More and more networks", top=0.81)
+        artists = reliability_axes(ax, ROLES, ncols=2) | {"small": list(small)}
+        for axis, (score, title) in zip(small, SCORES.items(), strict=True):
+            for who in (SAMPLER, SNAPSHOTS):
+                artists[f"{score} {who}"] = axis.plot([], [], **role(ROLES[who]))[0]
+            artists[f"{score} {RIVAL}"] = axis.axhline(0, **role(ROLES[RIVAL]))
+            artists[f"{score} here"] = axis.plot([], [], "o", color=color("target"), markersize=9)[0]
             axis.set(title=title, xlim=(0.5, len(counts) + 0.5))
-            if name != "nll":
+            if score != "nll":
                 axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
             axis.tick_params(labelbottom=axis is small[-1])
-        small[-1].set_xlabel("posterior samples")
+        small[-1].set_xlabel("networks averaged")
         update(artists, source, samples)
         return figure, artists
 
     def update(artists, source, samples):
-        score = scores[source][samples - 1]
-        set_reliability(artists["sampler"], metrics.reliability(averages[source][samples - 1], labels))
-        set_reliability(artists["rival"], metrics.reliability(rival[source][-1], labels))
-        for axis, name in zip(artists["small"], SCORES, strict=True):
-            values, alone = [row[name] for row in scores[source]], beside[source][name]
-            artists[f"{name} curve"].set_data(counts, values)
-            artists[f"{name} rival"].set_ydata([alone, alone])
-            artists[f"{name} here"].set_data([samples], [score[name]])
-            axis.set_ylim(*room(*values, alone))
+        at = {who: min(samples, len(members[who][source])) - 1 for who in members}
+        here = {who: scores[who, source][index] for who, index in at.items()}
+        for who, index in at.items():
+            set_reliability(artists[who], metrics.reliability(averages[who, source][index], labels))
+        for axis, score in zip(artists["small"], SCORES, strict=True):
+            curves = {who: [row[score] for row in scores[who, source]] for who in (SAMPLER, SNAPSHOTS)}
+            for who, values in curves.items():
+                artists[f"{score} {who}"].set_data(counts[: len(values)], values)
+            artists[f"{score} {RIVAL}"].set_ydata([here[RIVAL][score]] * 2)
+            artists[f"{score} here"].set_data([samples], [here[SAMPLER][score]])
+            axis.set_ylim(*room(*curves[SAMPLER], *curves[SNAPSHOTS], here[RIVAL][score]))
         return {
-            "error": score["error"],
-            "NLL": score["nll"],
-            "ECE": score["ece"],
-            "NLL of one network": beside[source]["nll"],
-            "ECE of one network": beside[source]["ece"],
+            "error": here[SAMPLER]["error"],
+            "NLL": here[SAMPLER]["nll"],
+            "ECE": here[SAMPLER]["ece"],
+            "NLL of snapshots": here[SNAPSHOTS]["nll"],
+            "NLL of one network": here[RIVAL]["nll"],
         }
 
     return View(
         name="samples",
-        title="More and more posterior samples",
+        title="More and more networks",
         build=build,
         update=update,
         controls=(
             Control("source", "images are", sources, sources[0], kind="buttons"),
-            Control("samples", "posterior samples", tuple(counts.tolist()), len(counts)),
+            Control("samples", "networks averaged", tuple(counts.tolist()), len(counts)),
         ),
         static=({"samples": 1}, *({"source": source} for source in sources)),
-        ghosts=("sampler",),
+        ghosts=(SAMPLER, SNAPSHOTS),
         slide=Slide(
-            "Reliability diagram, error, NLL and ECE of the average over posterior samples on noisy test images, "
-            "beside one network. Recipe {recipe} on {dataset}, {model} of width {width}, {epochs} epochs, temperature "
-            "{temperature}.",
+            "Reliability diagram, error, NLL and ECE on noisy test images, of the average over posterior samples, of "
+            "the average over snapshots without noise on the same schedule, and of one network. Recipe {recipe} on "
+            "{dataset}, {model} of width {width}, {epochs} epochs, temperature {temperature}.",
             "Left: accuracy against confidence; the one network lies below the diagonal, more confident than it is "
-            "right. Right: error, negative log likelihood and calibration error against the number of posterior "
-            "samples, with those of one network as a horizontal line.",
-            "More and more posterior samples, on noisy images",
+            "right. Right: error, negative log likelihood and calibration error against the number of networks "
+            "averaged, which grow with it; that of one network is a horizontal line.",
+            "More and more networks, on noisy images",
             {"source": "noisy"},
         ),
     )
@@ -143,22 +149,21 @@ _SHOWN = 8  # pictures in the strip
 _BINS = 24
 
 
-def shifted(sampler: Shifted, rival: Shifted, images: Mapping[Setting, Tensor], classes: Sequence[str]) -> View:
+def shifted(evaluated: Shifted, images: Mapping[Setting, Tensor], classes: Sequence[str]) -> View:
     """A view whose slider shifts the test images: the first of them, the entropy of all, and what the scores do.
 
-    sampler, rival: evaluations for the same settings. images: the images behind them, at least 8.
+    evaluated: of all three predictors, for the same settings. images: the images behind them, at least 8.
     """
-    kinds, strengths = kinds_and_strengths(sampler)
-    both = {SAMPLER: sampler, RIVAL: rival}
+    kinds, strengths = kinds_and_strengths(evaluated)
     counted = {
-        (name, setting): e.entropy_histogram(_BINS) for name, told in both.items() for setting, e in told.items()
+        (name, setting): e.entropy_histogram(_BINS) for name, told in evaluated.items() for setting, e in told.items()
     }
     heights = {key: metrics.shares(np.add(h["right"], h["wrong"])) for key, h in counted.items()}
     edges = counted[SAMPLER, (kinds[0], strengths[0])]["edges"]
     titles = {"error": "error", "ECE": "ece", "mutual information": "mutual_information"}
     curves = {
         (name, kind): {title: [told[kind, s].scores[score] for s in strengths] for title, score in titles.items()}
-        for name, told in both.items()
+        for name, told in evaluated.items()
         for kind in kinds
     }
     pictures = {setting: strip(chosen[:_SHOWN]) for setting, chosen in images.items()}
@@ -183,7 +188,7 @@ def shifted(sampler: Shifted, rival: Shifted, images: Mapping[Setting, Tensor], 
             "said": [row.text(x, -0.05, "", transform=row.get_xaxis_transform(), **below) for x in middles],
             "here": [ax.axvline(0, ymax=0.97, **role("target", linewidth=1.2)) for ax in small],
         }
-        for name in both:
+        for name in evaluated:
             look = role(ROLES[name], label=name)
             artists[f"{name} entropy"] = entropy.stairs([0] * _BINS, edges, baseline=None, **look)
             for ax, title in zip(small, titles, strict=True):
@@ -205,11 +210,11 @@ def shifted(sampler: Shifted, rival: Shifted, images: Mapping[Setting, Tensor], 
 
     def update(artists, kind, strength):
         artists["pictures"].set_data(pictures[kind, strength])
-        told = sampler[kind, strength]
+        told = evaluated[SAMPLER][kind, strength]
         for text, p in zip(artists["said"], told.probabilities, strict=False):
             text.set_text(f"{classes[int(p.argmax())]}\n{p.max():.0%}")
-        artists["axes"].set_ylim(0, 1.35 * max(heights[name, (kind, strength)].max() for name in both))
-        for name in both:
+        artists["axes"].set_ylim(0, 1.35 * max(heights[name, (kind, strength)].max() for name in evaluated))
+        for name in evaluated:
             artists[f"{name} entropy"].set_data(heights[name, (kind, strength)], edges)
             for title in titles:
                 artists[f"{name} {title}"].set_data(strengths, curves[name, kind][title])
@@ -218,7 +223,8 @@ def shifted(sampler: Shifted, rival: Shifted, images: Mapping[Setting, Tensor], 
         return {
             "error": told.scores["error"],
             "ECE": told.scores["ece"],
-            "ECE of one network": rival[kind, strength].scores["ece"],
+            "ECE of snapshots": evaluated[SNAPSHOTS][kind, strength].scores["ece"],
+            "ECE of one network": evaluated[RIVAL][kind, strength].scores["ece"],
             "entropy": told.scores["entropy"],
             "its part from disagreement": told.scores["mutual_information"],
         }
@@ -233,14 +239,14 @@ def shifted(sampler: Shifted, rival: Shifted, images: Mapping[Setting, Tensor], 
             Control("strength", "strength of the shift", strengths, strengths[len(strengths) // 2]),
         ),
         static=tuple({"kind": kind} for kind in kinds),
-        ghosts=(f"{SAMPLER} entropy", f"{RIVAL} entropy"),
+        ghosts=tuple(f"{name} entropy" for name in evaluated),
         slide=Slide(
-            "Predictive entropy, error, ECE and mutual information on noisy test images, posterior samples beside one "
-            "network. Recipe {recipe} on {dataset}, {model} of width {width}, {epochs} epochs, temperature "
-            "{temperature}.",
+            "Predictive entropy, error, ECE and mutual information on noisy test images: posterior samples beside "
+            "snapshots without noise, and one network. Recipe {recipe} on {dataset}, {model} of width {width}, "
+            "{epochs} epochs, temperature {temperature}.",
             "Above: eight noisy digits with the predicted class and its probability. Below: a histogram of the "
             "predictive entropy, and error, calibration error and mutual information against the strength of the "
-            "noise. The samples are less often sure than the one network, and better calibrated on strong noise.",
+            "noise. Of the three, only the samples have a mutual information to speak of.",
             "Images that no training showed: noise",
             {"kind": "noisy", "strength": 1.0},
         ),
@@ -254,9 +260,10 @@ def strip(images: Tensor) -> np.ndarray:
     return torch.cat(list(framed), dim=2)[:, :, 1:-1].permute(1, 2, 0).numpy()
 
 
-def kinds_and_strengths(told: Shifted) -> tuple[tuple[str, ...], tuple[float, ...]]:
+def kinds_and_strengths(evaluated: Shifted) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """All kinds of shift, and all strengths, in their order."""
-    return tuple(dict.fromkeys(kind for kind, _ in told)), tuple(dict.fromkeys(strength for _, strength in told))
+    kinds, strengths = zip(*evaluated[SAMPLER], strict=True)
+    return tuple(dict.fromkeys(kinds)), tuple(dict.fromkeys(strengths))
 
 
 # ---- how much the samples differ -----------------------------------------------------------------------------------
@@ -282,3 +289,50 @@ def disagreement(members: Tensor) -> Figure:
     ax.set(xlabel="posterior sample", ylabel="posterior sample")
     ax.grid(False)
     return figure
+
+
+# ---- the control ---------------------------------------------------------------------------------------------------
+
+_DRIFT = ("as they are", "noisy", "inverted")
+_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
+
+
+@Slide(
+    "NLL of the average over the networks of each cycle of the step size, and, beyond the line, of all cycles: "
+    "posterior samples at two temperatures beside snapshots without noise. Dotted: one network of SGD. Means over "
+    "{chains} chains, and their standard errors. Recipe {recipe} on {dataset}, {model} of width {width}.",
+    "Three panels, for test images as they are, noisy and inverted half way. On images as they are the NLL falls over "
+    "the cycles, on noisy and inverted ones it rises, without noise as with it.",
+    "Later cycles know the digits better, and all else worse",
+)
+def control(study: Study) -> Figure:
+    """NLL by cycle, and of the average over all cycles, at each temperature."""
+    looks = {control_study.name(0): "full", control_study.name(study.recipe.temperature): "vc"}
+    others = [who for who in study.rows if who not in looks and who != control_study.SGD]
+    looks |= dict(zip(others, ("naive", "target"), strict=False))
+    figure, axes = new_figure(1, len(_DRIFT), title="Cycle by cycle", wspace=0.22, left=0.06, top=0.8)
+    cycles = np.arange(1, study.recipe.cycles + 1)
+    for ax, source in zip(axes, _DRIFT, strict=True):
+        for shift, (who, look) in enumerate(looks.items()):
+            mean, error = _mean(study.scores(who, source, "cycle_nll"))
+            ax.errorbar(cycles, mean, error, **role(look, label=who), capsize=4)
+            mean, error = _mean(study.scores(who, source, "nll"))
+            place = cycles[-1] + 1.3 + 0.3 * shift
+            ax.errorbar(place, mean, error, fmt="D", color=color(look), markersize=9, capsize=4, label="_")
+        one = study.scores(control_study.SGD, source, "last_nll").mean()
+        ax.axhline(one, **role("sgd", label="one network of SGD"))
+        ax.axvline(cycles[-1] + 0.7, color=color("pinned"), linewidth=1)
+        ax.set(title=f"NLL, {source}", xlabel="cycle", xlim=(0.5, cycles[-1] + 2.4), yscale="log")
+        low, high = ax.get_ylim()
+        ax.set_yticks([tick for tick in _TICKS if low < tick < high], minor=False)
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.minorticks_off()
+        ax.set_xticks([*cycles, cycles[-1] + 1.6], [*map(str, cycles), "all"])
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.05, 0.93), ncols=4, columnspacing=1.6)
+    return figure
+
+
+def _mean(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over chains, and its standard error."""
+    return scores.mean(0), scores.std(0, ddof=1) / len(scores) ** 0.5

@@ -93,8 +93,9 @@ def about(record: Record) -> str:
     """What a result was measured on, in two lines."""
     recipe, data, hardware = record.recipe, record.dataset, record.chains[0]["provenance"]["device"]
     network = f"{recipe.model} of width {recipe.width}{_SITES[recipe.sites]}"
+    trained = data.get("trained_on", data)["train"]  # a part of the images, perhaps
     return (
-        f"{record.label}: {data['train']:,} training images, {data['test']:,} test images\n"
+        f"{record.label}: trained on {trained:,} images, {data['test']:,} test images\n"
         f"{network}, {recipe.epochs} epochs, samples: {record.scores['samples']}; "
         f"{record.seconds / 60:.1f} minutes on {hardware}"
     )
