@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -76,9 +77,31 @@ class Control:
         """
         return _mean_and_error(self.scores(first, source, score) - self.scores(second, source, score))
 
+    def in_errors(self, first: str, second: str, source: str, score: str) -> float:
+        """`less`, in its standard errors."""
+        mean, error = self.less(first, second, source, score)
+        return mean / error
+
+    def drift(self, who: str, source: str) -> float:
+        """NLL of the last cycle less that of the first, mean over chains, in standard errors."""
+        nll = self.scores(who, source, "cycle_nll")
+        mean, error = _mean_and_error(nll[:, -1] - nll[:, 0])
+        return mean / error
+
     def mixing(self, who: str, source: str) -> Mixing | None:
         told = self.rows[who][source]["mixing"]
         return told and Mixing(**told)
+
+    def table(self, scores: Mapping[str, str] = MappingProxyType({"nll": ".3f", "ece": ".1%", "error": ".1%"})) -> str:
+        """Means over chains and their standard errors, and what the chains are worth; scores: name -> format."""
+        lines = []
+        for source in SOURCES:
+            lines.append(f"\n{source:13}" + "".join(f"{score:>20}" for score in scores))
+            for who in self.rows:
+                told = ((self.spread(who, source, score), form) for score, form in scores.items())
+                numbers = "".join(f"{f'{mean:{form}} ± {error:{form}}':>20}" for (mean, error), form in told)
+                lines.append(f"  {who:11}{numbers}   {self.mixing(who, source)}")
+        return "\n".join(lines)
 
     def write(self, path: str | Path) -> None:
         """One JSON file, with a line for each list of numbers."""

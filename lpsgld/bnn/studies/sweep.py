@@ -212,6 +212,13 @@ class Sweep:
         inverse = np.linalg.inv(line.T @ weight @ line)
         return float((inverse @ line.T @ weight @ np.log(mean))[1]), float(np.sqrt(inverse[1, 1]))
 
+    def rivals(self) -> np.ndarray:
+        """[3, bits] averages of SGLD less those of SGD, in standard errors: with accumulators full and full, naive and
+        naive, VC and naive."""
+        pairs, count = (("full", "full"), ("naive", "naive"), ("vc", "naive")), self.settings.networks
+        both = [(self.scores("sgld", a, count=count), self.scores("sgd", b, count=count)) for a, b in pairs]
+        return np.array([[standard_errors(*at) for at in zip(*pair, strict=True)] for pair in both])
+
     def unrounded(self, bits: int) -> np.ndarray:
         """[seeds] NLL of the average of SGLD with a full-precision accumulator, of θ itself in place of Q_W(θ)."""
         return np.array(self.rows[str(Point("sgld", "full", bits))]["unrounded"])

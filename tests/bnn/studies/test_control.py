@@ -44,7 +44,11 @@ def test_a_small_study_survives_its_file_and_pairs_its_chains(tmp_path):
     first, second = (study.scores(who, "noisy", "nll") for who in ("T = 1", "T = 0"))
     mean, error = study.less("T = 1", "T = 0", "noisy", "nll")
     assert mean == pytest.approx((first - second).mean()) and error == pytest.approx(abs(first - second).std())
+    assert again.in_errors("T = 1", "T = 0", "noisy", "nll") == pytest.approx(mean / error)
+    rise = study.scores("T = 0", "noisy", "cycle_nll") @ [-1, 0, 0, 0, 0, 0, 1]
+    assert again.drift("T = 0", "noisy") == pytest.approx(rise.mean() / rise.std())  # of two chains
     assert again.mixing("T = 0", "noisy").draws == 14
+    assert "noisy" in again.table() and again.table().count("R-hat") == 12
     with pytest.raises(StorageError, match="no study"):
         Control.read(tmp_path / "SGD-0" / "recipe.json")
 

@@ -49,6 +49,44 @@ def load(settings: Settings) -> Sweep:
     return found or compute(settings, session.run_folder(settings.to_json()))
 
 
+def chains_told(sweep: Sweep) -> str:
+    """R-hat and ESS of every point, a line for each curve; those in float32 at the end of the first of a sampler."""
+    lines = []
+    for sampler, accumulator in sweep.settings.curves:
+        points = [Point(sampler, accumulator, bits) for bits in sweep.settings.bits]
+        points += [Point(sampler, "full", None)] if accumulator == "full" else []
+        told = "  ".join(f"{mixed.rhat:.3f} / {mixed.ess:3.0f}" for mixed in map(sweep.mixing, points))
+        lines.append(f"  R-hat / ESS, {SHORT[sampler, accumulator]:8}{told}")
+    return "\n".join(lines)
+
+
+def scores_told(sweep: Sweep) -> str:
+    """NLL of one network and of averages, with standard errors, a line for each curve."""
+    lines = [f"NLL ± standard error, with F = {', '.join(map(str, sweep.settings.bits))}, and in float32"]
+    for count in (1, sweep.settings.networks):
+        for sampler, accumulator in sweep.settings.curves:
+            scores = [*sweep.scores(sampler, accumulator, count=count), sweep.reference(sampler, count=count)]
+            told = "  ".join(f"{s.mean():.3f} ± {s.std(ddof=1) / len(s) ** 0.5:.3f}" for s in scores)
+            lines.append(f"  {SHORT[sampler, accumulator]:8} {_alone(count):8} {told}")
+    return "\n".join(lines)
+
+
+def powers_told(sweep: Sweep) -> str:
+    """The power of the gap that each curve follows, alone and averaged, where two points or more are seen."""
+    lines = []
+    for count in (1, sweep.settings.networks):
+        for curve in sweep.settings.curves:
+            if (seen := sweep.seen(*curve, count)) > 1:
+                power, error = sweep.power(*curve, count)
+                who = f"{MODELS[sweep.settings.model]}, {SHORT[curve]} {_alone(count)}"
+                lines.append(f"{who}: excess NLL ∝ Δ^({power:.2f} ± {error:.2f}), from {seen} points")
+    return "\n".join(lines)
+
+
+def _alone(count: int) -> str:
+    return "alone" if count == 1 else "averaged"
+
+
 def look(sampler: str, accumulator: str) -> dict:
     """Keyword arguments for `plot`: SGD is dotted with open circles, colours tell the accumulator."""
     style = role(accumulator, label=NAMES[sampler, accumulator])
