@@ -13,6 +13,7 @@ from types import ModuleType
 
 import torch
 from torch import Tensor
+from torch.func import grad_and_value
 
 from benchmarks.optimizer import NUM_DATA, STEP, TEMPERATURE
 from benchmarks.timing import Row, interleaved
@@ -24,9 +25,9 @@ ACCUMULATORS = {"full": "sgldlp_f", "naive": "naive", "vc": "vc"}  # their names
 
 def rows(width: int, repetitions: int) -> Iterator[Row]:
     """Full precision against posteriors, then every accumulator in fixed and block format against lpsgld_jax."""
-    if installed("posteriors"):
+    if installed("posteriors.sgmcmc.sgld"):
         yield _posteriors_row(width, repetitions)
-    if installed("jax") and installed("lpsgld_jax"):
+    if installed("jax") and installed("lpsgld_jax.optim_lp"):
         for name in ("fixed(8,8)", "block(8,0)"):
             for accumulator in ACCUMULATORS:
                 yield _jax_row(name, accumulator, width, repetitions)
@@ -57,9 +58,6 @@ def _ours(params: dict[str, Tensor], name: str | None, accumulator: str) -> Call
 
 def _posteriors_row(width: int, repetitions: int) -> Row:
     """Their update computes the gradient too: of a linear log-posterior here, whose time alone is taken off."""
-    from posteriors import sgld
-    from torch.func import grad_and_value
-
     params = _parameters(width)
     slopes = {name: -p.grad for name, p in params.items()}
     theirs = {name: p.detach().clone() for name, p in params.items()}
@@ -67,7 +65,9 @@ def _posteriors_row(width: int, repetitions: int) -> Row:
     def log_posterior(x: dict[str, Tensor], batch) -> tuple[Tensor, Tensor]:
         return sum((x[name] * slopes[name]).sum() for name in x), torch.zeros(())
 
-    transform = sgld.build(log_posterior, lr=STEP["lr"], temperature=TEMPERATURE / NUM_DATA)
+    transform = installed("posteriors.sgmcmc.sgld").build(
+        log_posterior, lr=STEP["lr"], temperature=TEMPERATURE / NUM_DATA
+    )
     state = transform.init(theirs)
     best = interleaved(
         {
@@ -103,10 +103,8 @@ def _jax_row(name: str, accumulator: str, width: int, repetitions: int) -> Row:
 
 def _jax_step(params: dict[str, Tensor], name: str, accumulator: str) -> Callable[[], None]:
     """Their update and, with the full accumulator, the rounding of the weights, compiled as one and in place."""
-    import jax
-    from lpsgld_jax.optim_lp import make_lp_update
-
-    forward, update = make_lp_update(
+    jax = installed("jax")
+    forward, update = installed("lpsgld_jax.optim_lp").make_lp_update(
         ACCUMULATORS[accumulator],
         8,
         8,
@@ -121,8 +119,8 @@ def _jax_step(params: dict[str, Tensor], name: str, accumulator: str) -> Callabl
         return theta, forward(key, theta) if accumulator == "full" else ()
 
     compiled = jax.jit(both, donate_argnums=1)
-    theta, slopes = ({k: jax.numpy.array(x.detach().numpy()) for k, x in of.items()} for of in (
-        params, {k: p.grad for k, p in params.items()}))  # fmt: skip
+    theta = {name: jax.numpy.array(p.detach().numpy()) for name, p in params.items()}
+    slopes = {name: jax.numpy.array(p.grad.numpy()) for name, p in params.items()}
     key = jax.random.key(0)
 
     def step() -> None:
