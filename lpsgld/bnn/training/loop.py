@@ -170,7 +170,7 @@ class _Trainer:
 
     def _train_epoch(self, epoch: int, bar: tqdm) -> dict[str, Any]:
         try:
-            sums, seen, step_size, looked = self._steps(epoch, bar)
+            sums, seen, step_size, shares, noise = self._steps(epoch, bar)
             self.optimizer.raise_if_nonfinite()
         except NonFiniteGradient as error:
             raise self._diverged(epoch, str(error)) from error
@@ -178,11 +178,14 @@ class _Trainer:
             raise self._diverged(epoch, "the training loss is not finite.")
         loss, accuracy = (value / seen for value in sums.tolist())
         self._show(bar, epoch, step_size, loss, accuracy)
-        return {"train_loss": loss, "train_error": 1 - accuracy, "step_size": step_size} | looked
+        row = {"train_loss": loss, "train_error": 1 - accuracy, "step_size": step_size}
+        row |= {"branches": probe.told(shares)} if shares else {}
+        return row | ({} if noise is None else {"gradient_variance": float(f"{noise.item():.4g}")})
 
-    def _steps(self, epoch: int, bar: tqdm) -> tuple[Tensor, int, float, dict[str, Any]]:
-        """All steps of an epoch. Returns the sums of losses and hits, the number of images, the last step size, and
-        what was looked at: none of these looks may change the run."""
+    def _steps(self, epoch: int, bar: tqdm) -> tuple[Tensor, int, float, dict[str, Tensor], Tensor | None]:
+        """All steps of an epoch, without waiting for an accelerator. Returns the sums of losses and hits, the number of
+        images, the last step size, and what was looked at, which must not change the run: the mean of
+        `probe.branch_shares` over the last steps, and `probe.gradient_variance` if there are two batches."""
         self.model.train()
         batches = self.stepper.batches()
         sums, seen, read, looks = torch.zeros(2, device=self.device), 0, 0.0, []
@@ -201,14 +204,12 @@ class _Trainer:
             if live and time.perf_counter() - read > _REFRESH:
                 read = time.perf_counter()
                 self._show(bar, epoch, self.recipe.lr * multiplier, *(value / seen for value in sums.tolist()))
-        shares = probe.told(probe.averaged(looks))
-        looked: dict[str, Any] = {"branches": shares} if shares else {}
+        noise = None
         if len(batches) > 1:
             with self._seeded(epoch, 2):
                 look = partial(self.stepper.gradient, multiplier=multiplier)
-                found = probe.gradient_variance(look, self.model, *batches[:2])
-            looked["gradient_variance"] = float(f"{found.item():.4g}")
-        return sums, seen, self.recipe.lr * multiplier, looked
+                noise = probe.gradient_variance(look, self.model, *batches[:2])
+        return sums, seen, self.recipe.lr * multiplier, probe.averaged(looks), noise
 
     def _show(self, bar: tqdm, epoch: int, step_size: float, loss: float, accuracy: float) -> None:
         shown = {"loss": f"{loss:.3f}", "accuracy": f"{accuracy:.1%}", "step_size": f"{step_size:.2g}"}

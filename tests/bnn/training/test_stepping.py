@@ -119,8 +119,8 @@ def test_an_epoch_never_asks_what_is_in_a_tensor(tmp_path, digits, shifted, reci
     run = Run(tmp_path, recipe, 0, {}, {}, [])
     trainer = loop._Trainer(run, shifted, meta)
     monkeypatch.setattr(trainer.stepper, "batches", lambda: torch.arange(500, device=meta).split(128))
-    sums, seen, _ = trainer._steps(1, tqdm(disable=True))
-    assert seen == 500 and sums.device == meta
+    sums, seen, _, shares, noise = trainer._steps(1, tqdm(disable=True))
+    assert seen == 500 and {x.device for x in (sums, noise, *shares.values())} == {meta}
     with pytest.raises(RuntimeError):
         sums.tolist()  # which is what the end of the epoch does
 
