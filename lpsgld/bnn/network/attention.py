@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from lpsgld.bnn.network.written_out import WrittenOut
+
 
 def attended(
     q: Tensor,
@@ -28,7 +30,7 @@ def attended(
     enable_gqa: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """What `scaled_dot_product_attention` returns, whose arguments these are, with q, k, v and weights rounded before
-    they enter a product; and the weights."""
+    they enter a product; and the weights. As there, a query that may see nothing gets 0."""
     if enable_gqa:
         k, v = (x.repeat_interleave(q.size(-3) // x.size(-3), -3) for x in (k, v))
     q, k, v = quantizers["q"](q), quantizers["k"](k), quantizers["v"](v)
@@ -38,14 +40,17 @@ def attended(
     if attn_mask is not None:
         seen = attn_mask.dtype == torch.bool
         scores = scores.masked_fill(~attn_mask, -math.inf) if seen else scores + attn_mask
-    weights = quantizers["weights"](F.dropout(scores.softmax(-1), dropout_p))
+    blind = (scores == -math.inf).all(-1, keepdim=True)
+    weights = scores.masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0)
+    weights = quantizers["weights"](F.dropout(weights, dropout_p))
     return weights @ v, weights
 
 
-class QuantizedAttention(nn.MultiheadAttention):
+class QuantizedAttention(WrittenOut, nn.MultiheadAttention):
     """`nn.MultiheadAttention` with Quantizers."""
 
     kinds = ("q", "k", "v", "weights", "output")
+    plain = nn.MultiheadAttention
 
     def forward(
         self,
@@ -116,8 +121,8 @@ class _WrittenOut(TorchFunctionMode):
         return self.quantizers["output"](attended(q, k, v, self.quantizers, *args[3:], **names)[0])
 
 
-class Attending:
-    """What is put before the class of a module that calls `scaled_dot_product_attention`."""
+class Attending(WrittenOut):
+    """A module that calls `scaled_dot_product_attention`, with Quantizers."""
 
     kinds = QuantizedAttention.kinds
 
@@ -128,8 +133,8 @@ class Attending:
 
 @cache
 def attending(kind: type[nn.Module]) -> type[nn.Module]:
-    """The class of modules of that kind, with Quantizers."""
-    return type(f"Quantized{kind.__name__}", (Attending, kind), {})
+    """What modules of that class become."""
+    return type(f"Quantized{kind.__name__}", (Attending, kind), {"plain": kind})
 
 
 def attends(name: str, part: nn.Module) -> bool:

@@ -7,7 +7,7 @@ call of theirs (attention, recurrent layers) are computed step by step instead, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_map_only
 
 from lpsgld.bnn.network.attention import QuantizedAttention, attending, attends, named
 from lpsgld.bnn.network.recurrent import QuantizedGRU, QuantizedLSTM, QuantizedRNN
+from lpsgld.bnn.network.written_out import WrittenOut
 from lpsgld.formats import AnyFormat, Format
 from lpsgld.rounding import Quantizer, Rounding
 
@@ -30,13 +31,8 @@ PARTS = (
     *(nn.Embedding, nn.EmbeddingBag),
     *(nn.MultiheadAttention, attends),
 )
-_WRITTEN_OUT = {
-    nn.MultiheadAttention: QuantizedAttention,
-    nn.RNN: QuantizedRNN,
-    nn.GRU: QuantizedGRU,
-    nn.LSTM: QuantizedLSTM,
-}
-_OURS = set(_WRITTEN_OUT.values())
+_TYPES = tuple(part for part in PARTS if isinstance(part, type))
+_WRITTEN_OUT = {each.plain: each for each in (QuantizedAttention, QuantizedRNN, QuantizedGRU, QuantizedLSTM)}
 _FUNCTIONS = {"linear", "bilinear", "conv1d", "conv2d", "conv3d", "embedding", "layer_norm", "batch_norm", "group_norm"}
 _FUNCTIONS |= {"rms_norm", "softmax", "scaled_dot_product_attention", "einsum", "matmul", "bmm", "addmm", "baddbmm"}
 
@@ -85,7 +81,7 @@ def quantize_network(
     for name, part in chosen.items():
         if (written_out := _written_out(part)) is not None:
             part.__class__ = written_out
-        kinds = getattr(part, "kinds", ("output",))
+        kinds = ("output",) if written_out is None else written_out.kinds
         part.quantizers = nn.ModuleDict({kind: Quantizer(activation, error, **options) for kind in kinds})
         part.register_forward_hook(_rounded)  # also keeps a transformer's layers from computing around their parts
         sites |= {_joined(name, kind if len(kinds) > 1 else ""): part.quantizers[kind] for kind in kinds}
@@ -99,8 +95,8 @@ def remove_quantizers(net: nn.Module) -> None:
             del part.quantizers
             for number in [number for number, hook in part._forward_hooks.items() if hook is _rounded]:
                 del part._forward_hooks[number]
-            if hasattr(type(part), "kinds"):
-                part.__class__ = type(part).__mro__[2]  # after what was put before it
+            if isinstance(part, WrittenOut):
+                part.__class__ = part.plain
 
 
 def activation_format(part: nn.Module) -> Format | None:
@@ -110,7 +106,7 @@ def activation_format(part: nn.Module) -> Format | None:
 
 def _rounded(part: nn.Module, inputs: tuple, output: Any) -> Any:
     """The hook that rounds what a part returns, unless the part does it itself."""
-    if hasattr(part, "kinds"):
+    if isinstance(part, WrittenOut):
         return None
     quantizer = part.quantizers["output"]
     if isinstance(output, Tensor):
@@ -118,12 +114,10 @@ def _rounded(part: nn.Module, inputs: tuple, output: Any) -> Any:
     return tree_map_only(Tensor, lambda x: quantizer(x) if x.is_floating_point() else x, output)
 
 
-def _written_out(part: nn.Module) -> type[nn.Module] | None:
-    """The class that computes what this part does step by step, if it must."""
-    for kind, written_out in _WRITTEN_OUT.items():
-        if isinstance(part, kind):
-            return written_out
-    return attending(type(part)) if attends("", part) else None
+def _written_out(part: nn.Module) -> type[WrittenOut] | None:
+    """The class that computes what this part does step by step, if it must and there is one: that of a class derived
+    from torch's might compute something else."""
+    return attending(type(part)) if attends("", part) else _WRITTEN_OUT.get(type(part))
 
 
 def _is_quantized(part: nn.Module) -> bool:
@@ -148,6 +142,8 @@ def _chosen(net: nn.Module, choices: Sequence[Choice]) -> dict[str, nn.Module]:
                 name = _joined(name, list(parts[name]._modules)[-1])
             if _is_quantized(parts[name]):
                 raise ValueError(f"{name or 'the network'} is quantized already: call remove_quantizers first")
+            if hasattr(parts[name], "quantizers"):
+                raise ValueError(f"{name or 'the network'} has `quantizers` of its own, where its Quantizers would go")
             chosen.add(name)
     if not chosen:
         raise ValueError(f"{type(net).__name__} has no part of a known type: name some with after, of {_some(parts)}")
@@ -182,18 +178,26 @@ def _require_device(net: nn.Module, generator: torch.Generator | None) -> None:
 def _unreached(net: nn.Module) -> dict[str, str]:
     found = {}
     for name, part in net.named_modules():
-        kind = type(part)
-        if isinstance(part, torch.jit.ScriptModule):
-            found[name] = "is compiled by TorchScript"
-        elif not isinstance(part, Quantizer) and not kind.__module__.startswith("torch.") and kind not in _OURS:
-            written_out = {"scaled_dot_product_attention"} if _is_quantized(part) else set()
-            calls = sorted(f for f in named(kind) & _FUNCTIONS - written_out if not hasattr(part, f))
-            own = sorted(n for n, p in part._parameters.items() if p is not None)
-            told = [f"computes with {', '.join(own)} itself"] if own else []
-            told += [f"calls {', '.join(calls)} itself"] if calls else []
-            if told:
-                found[name] = " and ".join(told)
+        if told := list(_untold(part)):
+            found[name] = " and ".join(told)
     return found
+
+
+def _untold(part: nn.Module) -> Iterator[str]:
+    """What a part computes that no Quantizer sees, as far as its class is not torch's."""
+    written_out = isinstance(part, WrittenOut)
+    kind = part.plain if written_out else type(part)
+    if isinstance(part, torch.jit.ScriptModule):
+        yield "is compiled by TorchScript"
+    elif not kind.__module__.startswith("torch.") and not isinstance(part, Quantizer):
+        if derived := [each.__name__ for each in _WRITTEN_OUT if issubclass(kind, each)]:
+            yield f"derives from {derived[0]}: only what it returns is rounded"
+        own = [] if isinstance(part, _TYPES) else sorted(n for n, p in part._parameters.items() if p is not None)
+        if own:
+            yield f"computes with {', '.join(own)} itself"
+        seen = {"scaled_dot_product_attention"} if written_out else set()
+        if calls := sorted(f for f in named(kind) & _FUNCTIONS - seen if not hasattr(part, f)):
+            yield f"calls {', '.join(calls)} itself"
 
 
 def _some(parts: Mapping[str, nn.Module]) -> str:

@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from lpsgld.bnn.network.written_out import WrittenOut
+
 State = tuple[Tensor, ...]  # h, and c of an LSTM: [N, H] each
 
 
-class _Unrolled:
-    """What is put before the class of a recurrent layer. A class says in `advanced` what one step computes."""
-
-    kinds: tuple[str, ...] = ("gates", "output")
+class _Unrolled(WrittenOut):
+    """A recurrent layer, step by step. A class says in `advanced` what one step computes."""
 
     def forward(self, input: Tensor | PackedSequence, hx: Tensor | State | None = None):
         """As torch has it."""
@@ -77,6 +77,7 @@ class QuantizedRNN(_Unrolled, nn.RNN):
     """`nn.RNN` with a Quantizer on its output."""
 
     kinds = ("output",)
+    plain = nn.RNN
 
     def advanced(self, x: Tensor, h: Tensor, state: State, w_r: Tensor | None) -> State:
         return (self.quantizers["output"](torch.tanh(x + h) if self.nonlinearity == "tanh" else F.relu(x + h)),)
@@ -86,6 +87,7 @@ class QuantizedGRU(_Unrolled, nn.GRU):
     """`nn.GRU` with Quantizers on its gates r, z, on its candidate n, and on its output."""
 
     kinds = ("gates", "candidate", "output")
+    plain = nn.GRU
 
     def advanced(self, x: Tensor, h: Tensor, state: State, w_r: Tensor | None) -> State:
         size = 2 * self.hidden_size
@@ -98,6 +100,7 @@ class QuantizedLSTM(_Unrolled, nn.LSTM):
     """`nn.LSTM` with Quantizers on its gates i, f, g, o, on its cell, and on its output."""
 
     kinds = ("gates", "cell", "output")
+    plain = nn.LSTM
 
     def advanced(self, x: Tensor, h: Tensor, state: State, w_r: Tensor | None) -> State:
         i, f, g, o = (x + h).chunk(4, 1)

@@ -121,6 +121,21 @@ def test_attention_in_a_module_of_ones_own_is_what_it_was(gqa):
     assert_same(net(words), expected)
 
 
+@pytest.mark.parametrize("mask", [torch.bool, torch.float32])
+def test_a_query_that_may_see_nothing_gets_nothing(mask):
+    """As torch has it where the weights are not asked for, instead of NaN; and it moves no gradient."""
+    torch.manual_seed(0)
+    layer, x = nn.MultiheadAttention(8, 2, batch_first=True), torch.randn(2, 3, 8)
+    padding = torch.tensor([[0, 0, 1], [1, 1, 1]]).bool()
+    padding = padding if mask is torch.bool else torch.zeros(2, 3).masked_fill(padding, -torch.inf)
+    expected = layer(x, x, x, key_padding_mask=padding, need_weights=False)[0]
+    slopes = torch.autograd.grad(expected.square().sum(), list(layer.parameters()))
+    quantize_network(layer)
+    found = layer(x, x, x, key_padding_mask=padding, need_weights=False)[0]
+    assert_same(found, expected)
+    assert_same(torch.autograd.grad(found.square().sum(), list(layer.parameters())), slopes)
+
+
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 @pytest.mark.parametrize("after", [nn.MultiheadAttention, nn.Linear])
 def test_an_encoder_computes_with_its_parts_also_where_torch_has_a_short_cut(after):
@@ -234,6 +249,31 @@ def test_inside_of_torchs_attention_nothing_is_rounded_twice():
     assert sum(isinstance(m, Quantizer) for m in net.modules()) == 5 + 4
 
 
+class Derived(nn.LSTM):
+    """Which may compute anything."""
+
+    kinds = "a name that is also ours"
+
+
+def test_of_a_class_derived_from_one_that_is_written_out_the_output_is_rounded():
+    layer, x = Derived(3, 4), torch.randn(5, 2, 3)
+    found = quantize_network(layer, "fixed(8,4)")
+    assert list(found.quantizers) == [""]
+    assert found.unreached == {"": "derives from LSTM: only what it returns is rounded"} and type(layer) is Derived
+    for y in tensors(layer(x)):
+        assert torch.equal(lpsgld.quantize(y, "fixed(8,4)", "nearest"), y)
+
+
+def test_a_class_derived_from_torchs_computes_with_its_parameters():
+    """As `models.Projection` does: that is no part of its own."""
+
+    class Layer(nn.Linear):
+        def forward(self, x):
+            return super().forward(2 * x)
+
+    assert quantize_network(nn.Sequential(Layer(3, 2)), BLOCK).unreached == {}
+
+
 # ---- a network remains one -----------------------------------------------------------------------------------------
 
 
@@ -248,6 +288,18 @@ def test_names_stay_copies_are_alone_and_all_can_be_undone():
     remove_quantizers(net)
     assert torch.equal(net(words), before) and [type(m) for m in net.modules()] == kinds
     assert not torch.equal(twin(words), before)
+
+
+@pytest.mark.parametrize("kind", [nn.MultiheadAttention, nn.LSTM, nn.GRU, nn.RNN, Derived])
+def test_a_part_is_of_its_class_again(kind):
+    part = kind(4, 2)
+    x = [torch.randn(3, 1, 4)] * (3 if kind is nn.MultiheadAttention else 1)
+    before = part(*x)
+    quantize_network(part, BLOCK)
+    remove_quantizers(part)
+    assert type(part) is kind and not hasattr(part, "quantizers")
+    for now, then in zip(tensors(part(*x)), tensors(before), strict=True):
+        assert torch.equal(now, then)
 
 
 def test_a_generator_repeats_the_rounding_and_eval_rounds_unless_told_otherwise():
@@ -312,6 +364,11 @@ def test_what_cannot_be_is_refused_and_nothing_is_changed():
     with pytest.raises(ValueError, match=r"the generator is on cpu, but weight on meta"):
         quantize_network(nn.Linear(2, 2, device="meta"), BLOCK, generator=torch.Generator())
     assert not any(isinstance(m, Quantizer) for m in net.modules())
+    net[3].quantizers = None
+    with pytest.raises(ValueError, match="3 has `quantizers` of its own"):
+        quantize_network(net, BLOCK)
+    assert not any(isinstance(m, Quantizer) for m in net.modules())
+    del net[3].quantizers
     quantize_network(net, BLOCK)
     with pytest.raises(ValueError, match="1.projected is quantized already: call remove_quantizers first"):
         quantize_network(net, BLOCK)
