@@ -21,6 +21,10 @@ class Mixing(NamedTuple):
     ess: float
     draws: int
 
+    def told(self) -> dict[str, float]:
+        """The numbers by name, in four digits after the point: `Mixing(**told)` has them again."""
+        return {name: round(value, 4) for name, value in self._asdict().items()}
+
     def __str__(self) -> str:
         return f"R-hat {self.rhat:.3f} ({self.suspicious:.0%} above 1.01), ESS {self.ess:.0f} of {self.draws}"
 

@@ -92,7 +92,7 @@ def entropy(probabilities: Tensor) -> Tensor:
 def abstention(probabilities: Tensor, labels: Tensor, kept: Tensor, doubt: Tensor | None = None) -> Tensor:
     """Accuracy when the network may say "I do not know": on the share `kept` of most confident predictions.
 
-    kept: [K] shares in (0, 1]; at least one prediction is always kept. doubt: [N], by which to reject instead, the
+    kept: [K] shares in (0, 1]; at least one prediction is always kept. doubt: [...], by which to reject instead, the
     largest first. Returns [K]. Equal doubts keep their order in the data.
     """
     p, y = _checked(probabilities, labels)
@@ -100,7 +100,7 @@ def abstention(probabilities: Tensor, labels: Tensor, kept: Tensor, doubt: Tenso
     if not bool(((shares > 0) & (shares <= 1)).all()):
         raise MetricError(f"shares kept are {shares.tolist()}, but each must be above 0 and at most 1")
     confidence, predicted = p.max(1)
-    order = (-confidence if doubt is None else doubt).argsort(stable=True)
+    order = (-confidence if doubt is None else doubt.reshape(-1)).argsort(stable=True)
     running = (predicted == y)[order].double().cumsum(0)
     count = (shares * len(y)).round().long().clamp(min=1)
     return running[count - 1] / count

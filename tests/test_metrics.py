@@ -192,6 +192,9 @@ def test_axes_before_the_last_are_predictions_too():
     assert metrics.summary(many, labels) == metrics.summary(p, y)
     assert torch.equal(metrics.entropy(many), metrics.entropy(p).reshape(20, 30))
     assert torch.equal(metrics.abstention(many, labels, [0.3, 1]), metrics.abstention(p, y, [0.3, 1]))
+    doubt = metrics.entropy(many)
+    expected = metrics.abstention(p, y, [0.3, 1], doubt.flatten())
+    assert torch.equal(metrics.abstention(many, labels, [0.3, 1], doubt), expected)
     with pytest.raises(metrics.MetricError, match=r"whole numbers of shape \(20, 30\)"):
         metrics.nll(many, y)
 

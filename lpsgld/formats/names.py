@@ -48,11 +48,14 @@ def of_each(given: AnyFormat | Mapping[str, AnyFormat], names: Iterable[str]) ->
     names = list(names)
     if not isinstance(given, Mapping):
         return dict.fromkeys(names, parse(given))
-    for pattern in given:
-        if not any(fnmatchcase(name, pattern) for name in names):
+    parsed = {pattern: parse(fmt) for pattern, fmt in given.items()}
+    if parsed.keys() <= set(names):  # as `SGLD.weights` has it: nothing to look for
+        return {each: parsed.get(each) for each in names}
+    for pattern in parsed:
+        if not any(fnmatchcase(each, pattern) for each in names):
             text.one_of("parameter", pattern, names, FormatError)
-    matching = {each: [pattern for pattern in given if fnmatchcase(each, pattern)] for each in names}
-    return {each: parse(given[patterns[0]]) if patterns else None for each, patterns in matching.items()}
+    first = (next((pattern for pattern in parsed if fnmatchcase(each, pattern)), None) for each in names)
+    return {each: parsed.get(pattern) for each, pattern in zip(names, first, strict=True)}
 
 
 def grid(fmt: AnyFormat, x: Tensor, reach: float | Tensor | None = None) -> Grid:

@@ -29,6 +29,8 @@ def step(
     tensors = [x for x in (p, slope, theta, displacement) if x is not None]
     formats = [fmt for fmt in (setting.weight, setting.grad) if fmt is not None]
     alike = kernels.dense(p) and all(x.stride() == p.stride() for x in tensors) and p.numel()
+    if setting.accumulator == "vc-released":  # formulas only
+        return False
     if not (alike and all(map(kernels.fuses, tensors)) and all(fmt.arithmetic for fmt in formats)):
         return False
     variance = variance.item() if isinstance(variance, Tensor) else variance

@@ -201,8 +201,7 @@ class LowPrecisionOptimizer(Draws, torch.optim.Optimizer):
             # random numbers follow the places in memory, which should be the parameter's
             slope = p.grad if p.grad.stride() == p.stride() else torch.empty_like(p).copy_(p.grad)
             tensors = p, slope, kept.get("theta", p), *(kept[name] for name in self.memory)
-            # of the released step there are formulas only
-            if setting.accumulator == "vc-released" or not self.fused(*tensors, lr, setting, self.generator):
+            if not self.fused(*tensors, lr, setting, self.generator):
                 _step_tensor(self.moved, tensors, lr, setting, self.generator)
 
     def _step_stacked(self, params: list[Tensor], lr: float | Tensor, setting: Setting, group: int) -> None:

@@ -1,6 +1,7 @@
 """Formats of parameters told by patterns of their names."""
 
 import copy
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -14,10 +15,7 @@ FORMATS = {"norm.*": None, "*.bias": "fixed(8,6)", "*": "block(8,0)"}
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    net = nn.Sequential()
-    net.add_module("hidden", nn.Linear(3, 5))
-    net.add_module("norm", nn.LayerNorm(5))
-    net.add_module("out", nn.Linear(5, 2))
+    net = nn.Sequential(OrderedDict(hidden=nn.Linear(3, 5), norm=nn.LayerNorm(5), out=nn.Linear(5, 2)))
     for p in net.parameters():
         nn.init.normal_(p)
     return net
@@ -88,6 +86,7 @@ def test_it_goes_on_from_its_state():
     [
         ({"nrom.*": None, "*": "block(8,0)"}, FormatError, r"no parameter 'nrom.\*': choose from hidden.weight"),
         ({"*": "block(8)"}, FormatError, "block"),
+        ({"*": "block(8,0)", "out.*": "block(8)"}, FormatError, "block"),  # which no name would come to
         ({"out.*": "block(8,1)", "*": "block(8,0)"}, FormatError, "out.bias"),
     ],
 )
@@ -102,3 +101,10 @@ def test_what_cannot_be_is_refused_and_nothing_is_changed(given, error, told):
 def test_without_names_there_are_no_patterns():
     with pytest.raises(ValueError, match=r"pass model.named_parameters\(\)"):
         SGLD(network().parameters(), 0.1, num_data=10, weight=FORMATS)
+
+
+def test_names_are_no_patterns_where_all_are_names():
+    """A bracket in a name would be a set of letters."""
+    given = {"layers[0].weight": "block(8,0)", "layers[1].weight": "fixed(8,3)"}
+    found = formats.of_each(given, [*given, "bias"])
+    assert {name: formats.name(fmt) for name, fmt in found.items()} == given | {"bias": "full"}

@@ -188,11 +188,15 @@ def combine(members: Iterable[Tensor], labels: Tensor, order: Sequence[int] | No
     )
 
 
-def accuracy_on_rest(evaluations: Sequence[Evaluation], rejected: Sequence[float]) -> list[float]:
-    """The accuracy on the images of all these test sets that are left when each of the shares `rejected` of them, the
-    least confident ones, is handed to somebody else."""
+def accuracy_on_rest(
+    evaluations: Sequence[Evaluation], rejected: Sequence[float], doubt: str | None = None
+) -> list[float]:
+    """The accuracy on the images of all these test sets that are left when each of the shares `rejected` of them is
+    handed to somebody else: those of the least confidence, or of the most `doubt`, "entropy" or "mutual_information".
+    """
     probabilities, labels = (torch.cat([getattr(e, of) for e in evaluations]) for of in ("probabilities", "labels"))
-    return metrics.abstention(probabilities, labels, [1 - share for share in rejected]).tolist()
+    doubts = None if doubt is None else torch.cat([getattr(e, doubt) for e in evaluations])
+    return metrics.abstention(probabilities, labels, [1 - share for share in rejected], doubts).tolist()
 
 
 def _by_chain(drawn: list[Tensor], order: Sequence[int]) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 from lpsgld import diagnostics, metrics
 from lpsgld.bnn.data import datasets
 from lpsgld.bnn.devices import pick_device, provenance
-from lpsgld.bnn.judging.ensemble import Evaluation, combine
+from lpsgld.bnn.judging.ensemble import accuracy_on_rest, combine
 from lpsgld.bnn.studies import shifts
 from lpsgld.bnn.studies.shifts import Setting
 from lpsgld.bnn.training import runs
@@ -66,8 +66,8 @@ class Control:
         """[chains, ...] of a row."""
         return np.array(self.rows[who][source][score])
 
-    def spread(self, who: str, source: str, score: str) -> tuple[float, float]:
-        """Mean over chains of a score, and its standard error."""
+    def spread(self, who: str, source: str, score: str) -> tuple[np.ndarray, np.ndarray]:
+        """Mean over chains of a score, and its standard error: [] or, of "cycle_nll", [cycles]."""
         return _mean_and_error(self.scores(who, source, score))
 
     def less(self, first: str, second: str, source: str, score: str) -> tuple[float, float]:
@@ -146,7 +146,7 @@ def _row(told: Sequence[Mapping[Setting, Tensor]], setting: Setting, labels: Ten
     draws = torch.stack([chain[setting][:, torch.arange(len(labels)), labels] for chain in told])
     row = {score: [_short(of[score]) for of in each] for score in each[0]}
     mixed = diagnostics.mixing(draws)
-    return row | {"mixing": mixed and {part: round(value, 4) for part, value in mixed._asdict().items()}}
+    return row | {"mixing": mixed and mixed.told()}
 
 
 def scored(members: Tensor, plain: Tensor, labels: Tensor, cycles: int = 1) -> dict[str, Any]:
@@ -170,20 +170,14 @@ def scored(members: Tensor, plain: Tensor, labels: Tensor, cycles: int = 1) -> d
             "entropy": evaluations[1].scores["entropy"],
             "mutual_information": evaluations[1].scores["mutual_information"],
             "cycle_nll": [metrics.nll(p, labels) for p in cycle],
-            "rejected_by_confidence": _rejected(evaluations, None),
-            "rejected_by_mutual_information": _rejected(evaluations, "mutual_information"),
+            "rejected_by_confidence": 1 - accuracy_on_rest(evaluations, [0.5])[0],
+            "rejected_by_mutual_information": 1 - accuracy_on_rest(evaluations, [0.5], "mutual_information")[0],
         }
     )
 
 
-def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
-    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
-
-
-def _rejected(evaluations: Sequence[Evaluation], doubt: str | None) -> float:
-    probabilities, labels = (torch.cat([getattr(e, of) for e in evaluations]) for of in ("probabilities", "labels"))
-    doubts = None if doubt is None else torch.cat([getattr(e, doubt) for e in evaluations])
-    return 1 - metrics.abstention(probabilities, labels, torch.tensor([0.5]), doubts).item()
+def _mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return values.mean(axis=0), values.std(axis=0, ddof=1) / len(values) ** 0.5
 
 
 def _short(value: Any) -> Any:

@@ -445,8 +445,7 @@ def _measure(point: Point, settings: Settings, data: Dataset, device: torch.devi
     lists["histogram"] = histogram.tolist()
     lists = {name: [float(f"{value:.4g}") for value in values] for name, values in lists.items()}
     mixed = diagnostics.mixing(draws)
-    numbers = mixed and {name: round(value, 4) for name, value in mixed._asdict().items()}
-    return scores | lists | {"mixing": numbers, "seconds": round(time.perf_counter() - began, 2)}
+    return scores | lists | {"mixing": mixed and mixed.told(), "seconds": round(time.perf_counter() - began, 2)}
 
 
 def ensemble_scores(members: Tensor, labels: Tensor, counts: tuple[int, ...]) -> dict[str, dict[str, list[float]]]:

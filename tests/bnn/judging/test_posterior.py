@@ -1,5 +1,7 @@
 """Samples of a network that is not ours: kept, counted, averaged, judged."""
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 import torch
@@ -13,11 +15,7 @@ FORMATS = {"*norm*": None, "*bias": None, "*": "block(8,0)"}
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    net = nn.Sequential()
-    net.add_module("hidden", nn.Linear(3, 5))
-    net.add_module("norm", nn.LayerNorm(5))
-    net.add_module("out", nn.Linear(5, 2))
-    return net
+    return nn.Sequential(OrderedDict(hidden=nn.Linear(3, 5), norm=nn.LayerNorm(5), out=nn.Linear(5, 2)))
 
 
 def run(folder, chain: int, steps: int, every: int = 1) -> tuple[Posterior, list[dict]]:
@@ -106,9 +104,7 @@ def test_without_an_optimizer_all_is_kept_as_it_is(tmp_path):
 
 def test_a_sample_of_another_network_is_told_by_what_differs(tmp_path):
     run(tmp_path, 0, 1)
-    other = nn.Sequential()
-    other.add_module("hidden", nn.Linear(4, 5))
-    other.add_module("last", nn.Linear(5, 2))
+    other = nn.Sequential(OrderedDict(hidden=nn.Linear(4, 5), last=nn.Linear(5, 2)))
     told = r"another network than Sequential: it lacks last.weight, last.bias; it alone has norm.bias, norm.weight, "
     told += r"out.bias, out.weight; of other shapes are hidden.weight \(\(5, 3\), not \(5, 4\)\)"
     with pytest.raises(StorageError, match=told):

@@ -314,9 +314,9 @@ def control(study: Study) -> Figure:
     cycles = np.arange(1, study.recipe.cycles + 1)
     for ax, source in zip(axes, _DRIFT, strict=True):
         for shift, (who, look) in enumerate(looks.items()):
-            mean, error = _mean(study.scores(who, source, "cycle_nll"))
+            mean, error = study.spread(who, source, "cycle_nll")
             ax.errorbar(cycles, mean, error, **role(look, label=who), capsize=4)
-            mean, error = _mean(study.scores(who, source, "nll"))
+            mean, error = study.spread(who, source, "nll")
             place = cycles[-1] + 1.3 + 0.3 * shift
             ax.errorbar(place, mean, error, fmt="D", color=color(look), markersize=9, capsize=4, label="_")
         one = study.scores(control_study.SGD, source, "last_nll").mean()
@@ -331,8 +331,3 @@ def control(study: Study) -> Figure:
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.05, 0.93), ncols=4, columnspacing=1.6)
     return figure
-
-
-def _mean(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over chains, and its standard error."""
-    return scores.mean(0), scores.std(0, ddof=1) / len(scores) ** 0.5
