@@ -15,13 +15,12 @@ from lpsgld.rounding import normal_like, quantize, require_floating, working
 from lpsgld.samplers import sgld
 from lpsgld.samplers.accumulators import Accumulator
 from lpsgld.toy.exact import Law
-from lpsgld.toy.targets import Target
-from lpsgld.toy.targets.planar import PlanarTarget
+from lpsgld.toy.targets import SpaceTarget, Target
 
 
 def step(
     theta: Tensor,
-    target: Target | PlanarTarget,
+    target: Target | SpaceTarget,
     alpha: float,
     weight: AnyFormat,
     accumulator: Accumulator,
@@ -32,8 +31,9 @@ def step(
 ) -> Tensor:
     """One step of every chain: `sgld.step` with the slope ∇U(Q_W(θ)) + noise. Returns a new tensor.
 
-    θ: any shape for a target on the line, [..., 2] in the plane. settings: temperature and grad of `sgld.step`.
-    Q_W before the gradient is the full-precision accumulator's (SGLDLP-F); the other two are on the grid already.
+    θ: any shape for a target on the line, [..., d] for one in d dimensions. settings: temperature and grad of
+    `sgld.step`. Q_W before the gradient is the full-precision accumulator's (SGLDLP-F); the other two are on the grid
+    already.
     """
     seen = slope(theta, target, weight, accumulator, gradient_noise, generator)
     return sgld.step(theta, seen, alpha, weight, accumulator, generator=generator, **settings)
@@ -41,7 +41,7 @@ def step(
 
 def slope(
     theta: Tensor,
-    target: Target | PlanarTarget,
+    target: Target | SpaceTarget,
     weight: AnyFormat,
     accumulator: Accumulator,
     gradient_noise: float = 0.0,
@@ -56,7 +56,7 @@ def slope(
 def run(
     start: Tensor,
     steps: int,
-    target: Target | PlanarTarget,
+    target: Target | SpaceTarget,
     alpha: float,
     weight: AnyFormat,
     accumulator: Accumulator,
@@ -67,10 +67,17 @@ def run(
 ) -> Tensor:
     """The states [steps // keep_every, *start.shape] after every `keep_every`-th of `steps` steps from `start`.
 
-    start: the chains' first states, of any shape; low-precision accumulators round it onto their grid first. Burn-in
-    is the caller's: drop the first rows, or start from the law itself. settings: as for `step`.
-    Computed and kept in float32, or float64 if the start is. Raises ValueError for counts below 1 and for a step size,
-    noise or temperature that makes no sense, TypeError for a start that is no tensor of floating-point numbers.
+    start: the chains' first states, such as [chains] on the line and [chains, d] for a target in d dimensions;
+    low-precision accumulators round it onto their grid first. Burn-in is the caller's: drop the first rows, or start
+    from the law itself. settings: `gradient_noise`, `temperature` and `grad`, as for `step`. Computed and kept in
+    float32, or float64 if the start is.
+
+        target = MultivariateGaussian([0, 0], [[1, 0.9], [0.9, 1]])
+        states = run(torch.zeros(100, 2), 5000, target, 0.01, "fixed(8,3)", "vc")  # [5000, 100, 2]
+        diagnostics.rhat(states.transpose(0, 1))  # of each coordinate
+
+    Raises ValueError for counts below 1, for a step size, noise or temperature that makes no sense and for a start of
+    another dimension than the target, TypeError for a start that is no tensor of floating-point numbers.
     """
     text.number("alpha", alpha, positive=True)
     for what in ("gradient_noise", "temperature"):

@@ -28,8 +28,7 @@ from lpsgld.toy.exact.chain import checked
 from lpsgld.toy.exact.laws import nearest, require_room
 from lpsgld.toy.exact.outcomes import TAIL, grid_codes
 from lpsgld.toy.one_step import Landing, landing
-from lpsgld.toy.targets import Target
-from lpsgld.toy.targets.planar import PlanarTarget
+from lpsgld.toy.targets import SpaceTarget, Target
 
 _NEGLIGIBLE = 1e-13  # of the law, at the largest displacement that is kept
 _FAR = 1.5  # times as far as the target itself goes: in long steps, the law is wider
@@ -97,7 +96,7 @@ def chain(
 def run(
     start: Tensor,
     steps: int,
-    target: Target | PlanarTarget,
+    target: Target | SpaceTarget,
     step: float,
     weight: AnyFormat,
     accumulator: Accumulator,

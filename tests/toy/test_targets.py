@@ -10,7 +10,6 @@ from scipy import integrate, optimize, stats
 
 from lpsgld.rounding import quantize
 from lpsgld.toy.targets import Gaussian, LogOdds, Mixture, SeenThrough
-from lpsgld.toy.targets.planar import Banana, CorrelatedGaussian
 
 UNEQUAL = Mixture((-2.0, 0.5, 3.0), (0.4, 1.0, 0.2), (1.0, 2.0, 0.5))
 COIN = LogOdds(8, 2)
@@ -103,25 +102,6 @@ def test_seen_through_loses_nothing_of_a_gaussian_and_little_of_a_fine_grid():
         SeenThrough(Gaussian(3.0), FixedPoint(4, 4)).density(0.0)
 
 
-# ---- the plane -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("target", [CorrelatedGaussian(0.8), Banana()], ids=["correlated", "banana"])
-def test_planar_targets(target):
-    axis = np.linspace(-18, 18, 1201)
-    x = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1)
-    mass = target.density(x) * (axis[1] - axis[0]) ** 2
-    assert mass.sum() == pytest.approx(1, abs=1e-6)
-    second = np.einsum("xy,xyi,xyj->ij", mass, x, x)
-    assert np.allclose(second, target.covariance, atol=1e-4)
-    points = np.random.default_rng(0).normal(size=(20, 2))
-    h = 1e-5 * np.eye(2)
-    log = lambda at: np.log(target.density(at))  # noqa: E731
-    slope = np.stack([(log(points - h[i]) - log(points + h[i])) / 2e-5 for i in range(2)], -1)
-    assert np.allclose(target.gradient(points), slope, atol=1e-6)
-    assert np.allclose(target.gradient(torch.from_numpy(points)).numpy(), target.gradient(points), rtol=1e-12)
-
-
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -129,8 +109,6 @@ def test_planar_targets(target):
         (lambda: Mixture((0.0,), (0.0,), (1.0,)), r"stds=\(0.0,\)"),
         (lambda: LogOdds(-1), "heads=-1"),
         (lambda: LogOdds(1, math.inf), "finite"),
-        (lambda: CorrelatedGaussian(1.0), "correlation=1.0"),
-        (lambda: Banana(width=0.0), "width=0.0"),
     ],
 )
 def test_bad_targets(make, says):

@@ -17,8 +17,7 @@ from lpsgld.lab.style import color, new_figure, role
 from lpsgld.toy import chains, theory
 from lpsgld.toy.exact import Law, stationary, transition
 from lpsgld.toy.mixing import relaxation_time
-from lpsgld.toy.targets import Gaussian, Mixture
-from lpsgld.toy.targets.planar import Banana, CorrelatedGaussian
+from lpsgld.toy.targets import Banana, Gaussian, Mixture, MultivariateGaussian
 
 TARGET = Gaussian()
 _THETA = np.linspace(-6, 6, 481)
@@ -360,7 +359,7 @@ modes = View(
 
 # ---- the plane -------------------------------------------------------------------------------------------------------
 
-PLANE = {"banana": Banana(0.5, 0.5), "correlated": CorrelatedGaussian(0.95)}
+PLANE = {"banana": Banana(0.5, 0.5), "correlated": MultivariateGaussian((0, 0), ((1, 0.95), (0.95, 1)))}
 PLANE_STEPS = (10, 30, 100, 300, 1000)
 _AXIS = np.linspace(-4, 4, 161)
 

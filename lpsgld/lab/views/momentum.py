@@ -22,8 +22,7 @@ from lpsgld.toy import chains, cheng, exact, metropolis, momentum
 from lpsgld.toy.distances import wasserstein2
 from lpsgld.toy.exact import Law
 from lpsgld.toy.mixing import correlation_time, relaxation_time
-from lpsgld.toy.targets import Gaussian, Mixture
-from lpsgld.toy.targets.planar import Banana
+from lpsgld.toy.targets import Banana, Gaussian, Mixture
 
 TARGET = Gaussian()
 TARGETS = {"N(0, 1)": TARGET, "two modes": Mixture()}

@@ -1,6 +1,7 @@
-"""Exact stationary laws of the samplers on the line; how far they are from a target is told beside this room."""
+"""Exact stationary laws of the samplers; how far they are from a target is told beside this room."""
 
 from lpsgld.toy.exact.chain import stationary, transition
 from lpsgld.toy.exact.laws import Law
+from lpsgld.toy.exact.unrounded import covariance
 
-__all__ = ["Law", "stationary", "transition"]
+__all__ = ["Law", "covariance", "stationary", "transition"]

@@ -1,17 +1,19 @@
-"""Targets whose answer is known, on the line and in the plane; chains and laws on them live beside this room."""
+"""Targets on the line and in space, of known answers or your own energy; chains and laws live beside this room."""
 
+from lpsgld.toy.targets.given import from_energy
 from lpsgld.toy.targets.line import Curvature, Gaussian, LogOdds, Mixture, Quadrature, SeenThrough, Target
-from lpsgld.toy.targets.planar import Banana, CorrelatedGaussian, PlanarTarget
+from lpsgld.toy.targets.space import Banana, MultivariateGaussian, SpaceTarget
 
 __all__ = [
     "Banana",
-    "CorrelatedGaussian",
     "Curvature",
     "Gaussian",
     "LogOdds",
     "Mixture",
-    "PlanarTarget",
+    "MultivariateGaussian",
     "Quadrature",
     "SeenThrough",
+    "SpaceTarget",
     "Target",
+    "from_energy",
 ]

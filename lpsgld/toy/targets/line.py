@@ -1,7 +1,7 @@
 """Targets on the line: densities proportional to exp(-U) whose moments, quantiles and constants are known.
 
-`Gaussian` has closed forms. The others inherit from `Quadrature`, which integrates exp(-U) cell by cell. Targets in the
-plane live in `planar.py`.
+`Gaussian` has closed forms. The others inherit from `Quadrature`, which integrates exp(-U) cell by cell. Targets of
+several dimensions live in `space.py`, those of your own energy in `given.py`.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Gaussian(Target):
         )
 
 
-_CELLS = 2048
+CELLS = 2048  # of a table that is made for a density
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _NODES, _WEIGHTS = (_NODES + 1) / 2, _WEIGHTS / 2  # on [0, 1]
 
@@ -220,7 +220,7 @@ class Mixture(Quadrature):
 
     def _edges(self) -> np.ndarray:
         parts = list(zip(self.means, self.stds, strict=True))
-        return np.linspace(min(m - 10 * s for m, s in parts), max(m + 10 * s for m, s in parts), _CELLS + 1)
+        return np.linspace(min(m - 10 * s for m, s in parts), max(m + 10 * s for m, s in parts), CELLS + 1)
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ class LogOdds(Quadrature):
 
     def _edges(self) -> np.ndarray:
         reach = math.sqrt(2 * (40 + (self.heads + self.tails) * math.log(2)))  # U(x) ≥ x²/2, and U(0) = n log 2
-        return np.linspace(-reach, reach, _CELLS + 1)
+        return np.linspace(-reach, reach, CELLS + 1)
 
 
 @dataclass(frozen=True)
