@@ -18,7 +18,7 @@ PACKAGE = Path(lpsgld.__file__).parent
 ORDER = """
     text files kernels loops metrics
     formats rounding variance samplers storage diagnostics toy
-    bnn.devices bnn.data bnn.network bnn.training bnn.judging bnn.costs bnn.studies bnn.cli
+    bnn.devices bnn.own bnn.data bnn.network bnn.training bnn.judging bnn.costs bnn.studies bnn.cli
     lpsgld
     lab batch publish
     __main__

@@ -8,18 +8,26 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from lpsgld.bnn.data import datasets
+from lpsgld.bnn.data.arrays import Data
 from lpsgld.bnn.judging import ensemble, records
+from lpsgld.bnn.network import models
 from lpsgld.bnn.studies import reproduce
 from lpsgld.bnn.training import loop, recipes, runs, torchrun
 from lpsgld.bnn.training.recipes import Recipe, RecipeError
 from lpsgld.files import user_path
 from lpsgld.text import columns
 
-_DATASETS = f"{', '.join(datasets.NAMES)}, or {datasets.FOLDER}PATH (images in train/<class>/ and test/<class>/)"
+_DATASETS = (
+    f"{', '.join(datasets.NAMES)}, {datasets.FOLDER}PATH (images in train/<class>/ and test/<class>/), or a function "
+    "of yours that returns data, package.module:function"
+)
+_OWN = "a function of yours that makes the network, package.module:function, found here or where Python finds modules"
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +41,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="a name from `lpsgld recipes`, or a .json file")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run; new, or of this run")
     parser.add_argument("--dataset", metavar="D", help=f"{_DATASETS}; the recipe's, if not given")
+    parser.add_argument(
+        "--model", metavar="M", help=f"{', '.join(models.MODELS)}, or {_OWN}; the recipe's, if not given"
+    )
     _add_settings(parser)
     _add_speed(parser)
     _add_device_and_cache(parser)
@@ -40,6 +51,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 
 def train_command(options: argparse.Namespace) -> int:
     """Train as asked, then say where the samples are."""
+    _find_modules_here()
     recipe = _recipe(options.recipe).override(**_fields(options))
     function = torchrun.train_own_chain if torchrun.under_torchrun() else loop.train
     run = function(recipe, options.out, **_training(options))
@@ -59,6 +71,7 @@ def train_command(options: argparse.Namespace) -> int:
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run, or of several chains")
     parser.add_argument("--dataset", metavar="D", help=f"{_DATASETS}; the run's, if not given")
+    parser.add_argument("--model", metavar="M", help=f"{_OWN}; the run's, if not given")
     parser.add_argument(
         "--rounding",
         choices=("stochastic", "nearest"),
@@ -75,6 +88,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def evaluate_command(options: argparse.Namespace) -> int:
     """Print the scores of the ensemble beside those of its last sample."""
+    _find_modules_here()
     if options.json:  # before minutes of evaluation
         records.require_replaceable(options.json)
     chain_runs = runs.open_all(options.run)
@@ -85,11 +99,12 @@ def evaluate_command(options: argparse.Namespace) -> int:
     evaluation = ensemble.evaluate(
         chain_runs,
         dataset,
+        model=options.model,
         rounding=options.rounding,
         device=options.device,
         progress=not options.quiet,
     )
-    print(_scores(evaluation.summary()))
+    print(_scores(evaluation.summary(), dataset))
     if options.json:
         about = {name: getattr(options, name) for name in ("rounding", "label", "commit")}
         records.write(options.json, records.make(chain_runs, evaluation, dataset=dataset, **about))
@@ -151,7 +166,7 @@ def recipes_command(options: argparse.Namespace) -> int:
 
 def _add_record(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--label", metavar="TEXT", help='what the images are, for the record: "CIFAR-10 as JPEG files" (default: name)'
+        "--label", metavar="TEXT", help='what the data are, for the record: "CIFAR-10 as JPEG files" (default: name)'
     )
     parser.add_argument("--commit", metavar="ID", help="version of the code that trained, for the record")
 
@@ -166,7 +181,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         help="override a field of the recipe, for example epochs=20; may be repeated",
     )
     parser.add_argument(
-        "--subset", type=int, nargs=2, metavar=("TRAIN", "TEST"), help="use only so many images, a fixed random choice"
+        "--subset", type=int, nargs=2, metavar=("TRAIN", "TEST"), help="use only so many inputs, a fixed random choice"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -212,7 +227,14 @@ def _add_device_and_cache(parser: argparse.ArgumentParser) -> None:
 
 def _fields(options: argparse.Namespace) -> dict[str, Any]:
     fields = dict(recipes.parse_field(text) for text in options.settings)
-    return fields if options.dataset is None else fields | {"dataset": options.dataset}
+    given = {name: getattr(options, name, None) for name in ("dataset", "model")}
+    return fields | {name: value for name, value in given.items() if value is not None}
+
+
+def _find_modules_here() -> None:
+    """Python looks for modules beside the script that it runs: beside this command, there are none of the user's."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
 
 
 def _recipe(name: str) -> Recipe:
@@ -225,21 +247,22 @@ def _recipe(name: str) -> Recipe:
         raise RecipeError(f"cannot read the recipe {name}: {error.strerror}") from None
 
 
-def _scores(summary: dict[str, Any]) -> str:
+def _scores(summary: dict[str, Any], dataset: Data) -> str:
     forms = {"error": "{:.2%}", "nll": "{:.4f}", "brier": "{:.4f}", "ece": "{:.2%}", "ece_paper": "{:.2%}"}
     names = {"nll": "NLL", "brier": "Brier", "ece": "ECE (15 bins)", "ece_paper": "ECE (paper's 9 bins)"}
-    rows = [
-        [names.get(key, key)] + [form.format(summary[who][key]) for who in ("ensemble", "last_sample")]
-        for key, form in forms.items()
-    ]
+    both = [summary[who] for who in ("ensemble", "last_sample")]
+    rows = [[names.get(key, key)] + [form.format(scores[key]) for scores in both] for key, form in forms.items()]
+    if dataset.parts[3].dim() > 1:  # what comes next, at each place of a sequence
+        rows.append(["perplexity", *(f"{math.exp(scores['nll']):.3f}" for scores in both)])
+        rows.append([f"bits a {dataset.unit}", *(f"{scores['nll'] / math.log(2):.3f}" for scores in both)])
     lines = columns(rows, ["", f"ensemble of {summary['samples']}", "last sample"])
     if summary["samples"] > 1:
         origin = f"of {summary['chains']} chains " if summary["chains"] > 1 else ""
-        lines.append(f"\nTwo samples {origin}disagree on {summary['disagreement']:.2%} of the images.")
+        lines.append(f"\nTwo samples {origin}disagree on {summary['disagreement']:.2%} of the {dataset.unit}s.")
     if summary["rhat"] is not None:
         lines.append(
             f"R-hat of the probability of the true class: median {summary['rhat']['median']:.3f}, "
-            f"above 1.01 for {summary['rhat']['above_1.01']:.1%} of the images. "
+            f"above 1.01 for {summary['rhat']['above_1.01']:.1%} of the {dataset.unit}s. "
             f"Effective sample size: median {summary['rhat']['ess']:.0f} of {summary['samples']}."
         )
     return "\n".join(lines)

@@ -57,7 +57,7 @@ def test_a_run_may_use_a_part_of_the_images_and_goes_on_with_the_same_part(tmp_p
         assert call("train", "train_bfp", "--out", run, "--quiet", *QUICK, "--subset", 100, 50) == 0
     trained_on = Run.open(run).dataset
     assert (trained_on["train"], trained_on["test"]) == (100, 50)
-    with pytest.raises(RunError, match="the images of digits are not those that it began with"):
+    with pytest.raises(RunError, match="the data of digits are not those that it began with"):
         call("train", "train_bfp", "--out", run, "--quiet", *QUICK)
     with pytest.raises(DatasetError, match="2000 training images were asked for, but digits has 1437"):
         call("train", "train_bfp", "--out", tmp_path / "other", "--quiet", *QUICK, "--subset", 2000, 50)

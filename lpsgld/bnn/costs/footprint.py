@@ -60,16 +60,19 @@ def memory(
     """
     named = ("model", "width", "batch_size", "activation", "error", "sites")
     counted = _counted(Recipe(**{name: getattr(recipe, name) for name in named}), image_shape, classes)
-    shapes, weight, grad = counted.shapes, formats.parse(recipe.weight), formats.parse(recipe.grad)
-    full = total_bytes(shapes, None)
-    rounded = full if simulated else total_bytes(shapes, weight)
+    shapes = counted.shapes
+    of_each = {field: formats.of_each(recipe.by_name(field), shapes) for field in ("weight", "grad")}
+    weights, grads = (sum(total_bytes([shapes[name]], fmt) for name, fmt in of.items()) for of in of_each.values())
+    apart = total_bytes([shapes[name] for name, fmt in of_each["weight"].items() if fmt is not None], None)
+    full = total_bytes(shapes.values(), None)
+    rounded = full if simulated else weights
     memory = len(SAMPLERS[recipe.sampler].memory) * (full if recipe.accumulator == "full" else rounded)
     return Memory(
         weights=rounded,
-        copy=memory + (full if recipe.accumulator == "full" and weight is not None else 0),
-        gradients=full if simulated else total_bytes(shapes, grad),
+        copy=memory + (apart if recipe.accumulator == "full" else 0),
+        gradients=full if simulated else grads,
         activations=math.ceil((counted.held if simulated else counted.needed) / 8),
-        samples=recipe.samples * (total_bytes(shapes, weight) + counted.buffers),
+        samples=recipe.samples * (weights + counted.buffers),
     )
 
 
@@ -87,7 +90,7 @@ def shapes_alone(recipe: Recipe, image_shape: tuple[int, int, int], classes: int
 
 
 class _Counted(NamedTuple):
-    shapes: list[torch.Size]  # of the parameters
+    shapes: dict[str, torch.Size]  # of the parameters
     buffers: int  # bytes
     held: int  # bits that autograd keeps
     needed: int  # bits that hardware would
@@ -97,7 +100,12 @@ class _Counted(NamedTuple):
 def _counted(recipe: Recipe, image_shape: tuple[int, int, int], classes: int) -> _Counted:
     network, images, labels = shapes_alone(recipe, image_shape, classes)
     _, held, needed = kept_for_backward(network, images, labels)
-    return _Counted([p.shape for p in network.parameters()], sum(b.nbytes for b in network.buffers()), held, needed)
+    return _Counted(
+        {name: p.shape for name, p in network.named_parameters()},
+        sum(b.nbytes for b in network.buffers()),
+        held,
+        needed,
+    )
 
 
 # ---- what autograd keeps ---------------------------------------------------------------------------------------------

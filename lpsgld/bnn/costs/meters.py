@@ -83,7 +83,7 @@ def sample_file(recipe: Recipe, image_shape: ImageShape = CIFAR[0], classes: int
         model = recipe.build_model(image_shape, classes)
         make_optimizer(recipe, model, num_data=1)  # puts the weights onto their grid
         path = Path(folder) / "sample.safetensors"
-        save_sample(path, model, recipe.weight, recipe.to_dict())
+        save_sample(path, model, recipe.by_name("weight"), recipe.to_dict())
         data = path.read_bytes()
     return len(data), len(data) - 8 - int.from_bytes(data[:8], "little")  # safetensors: length of the header, header
 

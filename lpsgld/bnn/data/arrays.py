@@ -1,14 +1,17 @@
-"""Images in memory: uint8 arrays, and the batches that a network sees.
+"""Data in memory: images of 8 bits, or tensors of any kind, and the batches that a network sees.
 
-Augmentation and normalisation run on whole batches, on the device that holds them. Where images come from is told in
+Augmentation and normalisation run on whole batches, on the device that holds them. Where data come from is told in
 `datasets.py`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +24,96 @@ class DatasetError(Mistake, RuntimeError):
     """A dataset that is unknown, missing, unreachable or malformed."""
 
 
+class Data:
+    """What training and judging ask of a data set; a class says in `fields` where its four tensors are: training inputs
+    and labels, test inputs and labels. unit: what one prediction is of, in a word."""
+
+    fields: ClassVar[tuple[str, str, str, str]]
+    name: str
+    classes: tuple[str, ...]
+    unit: str
+
+    @property
+    def parts(self) -> list[Tensor]:
+        return [getattr(self, name) for name in self.fields]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input."""
+        return tuple(self.parts[0].shape[1:])
+
+    @property
+    def words(self) -> int:
+        """How many different numbers an input may hold, if it is of words; else 0."""
+        return 0
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any input or label."""
+        digest = hashlib.sha256()
+        for part in self.parts:
+            digest.update(f"{tuple(part.shape)}".encode())
+            digest.update(part.contiguous().view(torch.uint8).numpy())
+        return digest.hexdigest()[:16]
+
+    def about(self) -> dict[str, Any]:
+        """What a network was made for, beside the classes, as JSON can hold it."""
+        raise NotImplementedError
+
+    def prepared(self, inputs: Tensor) -> Tensor:
+        """A batch of inputs as the network sees it at test time."""
+        return inputs
+
+    def preparation(self, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """The function that makes of a batch of training inputs, on that device, what the network sees."""
+        return self.prepared
+
+    def subset(self, train: int, test: int, seed: int = 0) -> Self:
+        """A random part of the data set, the same for the same seed. Raises DatasetError if it has fewer inputs."""
+        generator = torch.Generator().manual_seed(seed)
+        parts = self.parts
+        for what, first, size in (("training", 0, train), ("test", 2, test)):
+            if not 1 <= size <= len(parts[first]):
+                raise DatasetError(
+                    f"{size} {what} {self.unit}s were asked for, but {self.name} has {len(parts[first])}"
+                )
+            keep = torch.randperm(len(parts[first]), generator=generator)[:size]
+            parts[first : first + 2] = [part[keep] for part in parts[first : first + 2]]
+        return dataclasses.replace(self, **dict(zip(self.fields, parts, strict=True)))
+
+
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Tensors(Data):
+    """Inputs of any kind: numbers, or the words of texts as numbers.
+
+    train_inputs, test_inputs: [N, ...], of any type. train_labels, test_labels: int64 [N], or [N, L] where there is
+    something to predict at each of L places. classes: their names. vocabulary: of the words that inputs count from 0;
+    none, if these are no words. unit: what one prediction is of, in a word.
+    """
+
+    fields = ("train_inputs", "train_labels", "test_inputs", "test_labels")
+
+    name: str
+    train_inputs: Tensor
+    train_labels: Tensor
+    test_inputs: Tensor
+    test_labels: Tensor
+    classes: tuple[str, ...]
+    vocabulary: tuple[str, ...] = ()
+    unit: str = "input"
+
+    @property
+    def words(self) -> int:
+        return len(self.vocabulary)
+
+    def about(self) -> dict[str, Any]:
+        """The words by 16 hex digits: the same numbers must mean the same words."""
+        words = hashlib.sha256("\0".join(self.vocabulary).encode()).hexdigest()[:16] if self.vocabulary else ""
+        return {"input_shape": list(self.shape), "vocabulary": words}
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset(Data):
     """Images in memory, and what a network should know about them.
 
     train_images, test_images: uint8 [N, C, H, W]. train_labels, test_labels: int64 [N]. classes: their names.
@@ -30,6 +121,9 @@ class Dataset:
     changed: shifted by up to `pad` pixels, mirrored left to right. unused: how many files of which kind lay beside
     those of the images.
     """
+
+    fields = ("train_images", "train_labels", "test_images", "test_labels")
+    unit = "image"
 
     name: str
     train_images: Tensor
@@ -58,14 +152,8 @@ class Dataset:
         """(C, H, W)"""
         return tuple(self.train_images.shape[1:])
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """16 hex digits that change with any image or label."""
-        digest = hashlib.sha256()
-        for part in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            digest.update(f"{tuple(part.shape)}".encode())
-            digest.update(part.contiguous().numpy())
-        return digest.hexdigest()[:16]
+    def about(self) -> dict[str, Any]:
+        return {"image_shape": list(self.image_shape), "mean": list(self.mean), "std": list(self.std)}
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 images as the network's input, see `normalize`."""
@@ -75,19 +163,13 @@ class Dataset:
         """Training images shifted, mirrored (if this dataset allows it) and normalised, see `augment`."""
         return self.normalize(augment(images, generator, pad=self.pad, flip=self.flip))
 
-    def subset(self, train: int, test: int, seed: int = 0) -> Dataset:
-        """A random part of the dataset, the same for the same seed. Raises DatasetError if it has fewer images."""
-        generator = torch.Generator().manual_seed(seed)
-        parts = []
-        for what, images, labels, size in (
-            ("training", self.train_images, self.train_labels, train),
-            ("test", self.test_images, self.test_labels, test),
-        ):
-            if not 1 <= size <= len(images):
-                raise DatasetError(f"{size} {what} images were asked for, but {self.name} has {len(images)}")
-            keep = torch.randperm(len(images), generator=generator)[:size]
-            parts += [images[keep], labels[keep]]
-        return Dataset(self.name, *parts, self.classes, self.mean, self.std, self.pad, self.flip, self.unused)
+    def prepared(self, inputs: Tensor) -> Tensor:
+        return self.normalize(inputs)
+
+    def preparation(self, device: torch.device) -> Callable[[Tensor], Tensor]:
+        mean, std = (torch.tensor(v, device=device) for v in (self.mean, self.std))
+        pad, flip = self.pad, self.flip  # not the data set itself, which a compiled function would look into
+        return lambda images: normalize(augment(images, pad=pad, flip=flip), mean, std)
 
 
 def normalize(images: Tensor, mean: Tensor | tuple[float, ...], std: Tensor | tuple[float, ...]) -> Tensor:

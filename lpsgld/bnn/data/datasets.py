@@ -1,4 +1,4 @@
-"""Datasets by name: digits, MNIST, CIFAR, and `folder:PATH`, any tree of image files (see `image_folder.py`)."""
+"""Datasets by name: images (digits, MNIST, CIFAR, trees of files), texts, and what functions of yours make."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from lpsgld.bnn.data import image_folder
-from lpsgld.bnn.data.arrays import Dataset, DatasetError, channel_statistics
+from lpsgld.bnn import own
+from lpsgld.bnn.data import image_folder, prose, texts
+from lpsgld.bnn.data.arrays import Data, Dataset, DatasetError, channel_statistics
 from lpsgld.bnn.data.trees import MOST_BYTES
 from lpsgld.text import one_of
 
-FOLDER = "folder:"
-NAMES = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
+FOLDER, TEXTS = PREFIXES = "folder:", "aclimdb:"  # of names that end in a path
+NAMES = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "prose")
 
 
 def default_cache() -> Path:
@@ -32,19 +33,30 @@ def default_cache() -> Path:
     return _expanded(os.environ.get("LPSGLD_CACHE") or Path(base) / "lpsgld")
 
 
-def load(name: str, cache: str | Path | None = None) -> Dataset:
+def load(name: str, cache: str | Path | None = None) -> Data:
     """The dataset of that name.
 
     "digits"         1,797 handwritten digits of 8x8 pixels, inside scikit-learn: needs no download
     "mnist", "fashion_mnist", "cifar10", "cifar100"
                      downloaded once into the cache folder
     "folder:PATH"    any images in train/<class>/ and test/<class>/, in a folder, a .zip or a .tar(.xz|.gz|.bz2)
+    "prose"          this course's own text, inside the package: the next character, see `prose.py`
+    "aclimdb:PATH"   film reviews, good or bad: the public archive aclImdb_v1.tar.gz or its folder, or any texts in
+                     train/<class>/ and test/<class>/, see `texts.py`
+    "package.module:function"
+                     what a function of yours returns: a `Dataset` of images or `Tensors` of any kind
 
     cache: folder for downloads and decoded images, `default_cache()` if None. Raises DatasetError.
     """
     require_name(name, DatasetError)
     if name == "digits":
         return _digits()
+    if name == "prose":
+        return prose.load()
+    if name.startswith(TEXTS):
+        return texts.load(_expanded(name.removeprefix(TEXTS)))
+    if own.is_name(name) and not name.startswith(FOLDER):
+        return _own(name)
     cache = _expanded(cache) if cache is not None else default_cache()
     if name.startswith(FOLDER):
         return image_folder.load(_expanded(name.removeprefix(FOLDER)), cache)
@@ -55,10 +67,20 @@ def load(name: str, cache: str | Path | None = None) -> Dataset:
 
 def require_name(name: str, error: type[Exception]) -> None:
     """Raises `error`, with the nearest name, unless `load` knows the name."""
-    if not name.startswith(FOLDER):
-        one_of("dataset", name, NAMES, error, f', or "{FOLDER}PATH"')
-    if name == FOLDER:
-        raise error(f'"{FOLDER}" names no folder: write "{FOLDER}PATH", or "{FOLDER}." for this one')
+    if not name.startswith(PREFIXES) and not own.is_name(name):
+        one_of("dataset", name, NAMES, error, f', "{FOLDER}PATH", "{TEXTS}PATH", or "package.module:function"')
+    if name in PREFIXES:
+        raise error(f'"{name}" names no folder: write "{name}PATH", or "{name}." for this one')
+
+
+def _own(name: str) -> Data:
+    data = own.find("dataset", name, DatasetError)()
+    if not isinstance(data, Data):
+        raise DatasetError(
+            f"dataset {name!r} returned {type(data).__name__}, but must return a Dataset or Tensors of "
+            "lpsgld.bnn.data.arrays"
+        )
+    return data
 
 
 def _expanded(path: str | Path) -> Path:

@@ -93,7 +93,7 @@ def _read(path: Path, parts: tuple[str, ...], opened: Callable[[], IO[bytes]]) -
         data = b"".join(islice(pieces, MOST_BYTES // _PIECE + 1))
     if len(data) > MOST_BYTES:
         name = printable("/".join(parts))
-        raise DatasetError(f"{path}: {name} has more than {MOST_BYTES:,} bytes, too many for an image. Remove it")
+        raise DatasetError(f"{path}: {name} has more than {MOST_BYTES:,} bytes, too many for one file. Remove it")
     return data
 
 

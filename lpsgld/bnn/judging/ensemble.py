@@ -7,7 +7,7 @@ How the samples came about is told in `training/loop.py`, how predictions are sc
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,19 +19,24 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lpsgld import diagnostics, metrics
+from lpsgld.bnn import own
 from lpsgld.bnn.data import datasets
-from lpsgld.bnn.data.arrays import Dataset
+from lpsgld.bnn.data.arrays import Data
 from lpsgld.bnn.devices import pick_device, plain_torch, seeded
+from lpsgld.bnn.judging.posterior import differences
 from lpsgld.bnn.network.models import set_activation_rounding
 from lpsgld.bnn.network.prediction import predict
 from lpsgld.bnn.training import runs
+from lpsgld.bnn.training.recipes import RecipeError
 from lpsgld.bnn.training.runs import Run, RunError
 from lpsgld.rounding import Rounding
+
+Model = str | Callable[..., nn.Module]  # a function that makes the network, or its name
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What an ensemble says about a test set.
+    """What an ensemble says about a test set of N predictions: one for each input, or for each of its labels.
 
     labels: [N]. probabilities: [N, C], the average over all samples. last: [N, C], the last sample alone.
     member_nll: the mean NLL of the samples, each alone. member_entropy: [N], mean entropy of the samples' own
@@ -75,7 +80,7 @@ class Evaluation:
     def summary(self) -> dict[str, Any]:
         """Numbers of "samples" and "chains", `metrics.summary` of "ensemble" and "last_sample", the mean
         "disagreement", and "rhat": None for a single chain or fewer than 4 draws a chain, else the median R-hat of the
-        predictive, the share of images above 1.01, and the median effective sample size."""
+        predictive, the share of predictions above 1.01, and the median effective sample size."""
         mixed = diagnostics.mixing(self.label_draws)
         return {
             "samples": len(self.curve),
@@ -89,44 +94,46 @@ class Evaluation:
 
 def evaluate(
     run: Run | str | Path | Sequence[Run],
-    dataset: Dataset | None = None,
+    dataset: Data | None = None,
     *,
+    model: Model | None = None,
     rounding: Rounding = "stochastic",
     device: str = "auto",
     seed: int = 0,
     cache: str | Path | None = None,
     progress: bool = True,
 ) -> Evaluation:
-    """The ensemble of a run's samples on the test images of `dataset` (the run's own, if None).
+    """The ensemble of a run's samples on the test inputs of `dataset` (the run's own, if None).
 
     run: a run, several (chains), or the folder of either. Samples of several chains count in turn: the first of
-    each, the second of each, ... rounding: how activations are rounded at test time; "stochastic" as in the paper.
-    seed: of that rounding. cache: see `datasets.load`. Raises RunError if there is no sample, or if the images do not
-    fit the network or, not given here, are others now.
+    each, the second of each, ... model: the function that makes the network, or its name, if the run's is not to be
+    found by its name here. rounding: how activations are rounded at test time; "stochastic" as in the paper.
+    seed: of that rounding. cache: see `datasets.load`. Raises RunError if there is no sample, if the data do not fit
+    the network or, not given here, are others now, and for a model that makes another network.
     """
     chains = _chains(run)
     if dataset is None:
         dataset = images_of(chains[0], cache)
     _require_fit(chains[0], dataset)
-    members = predictions(chains, dataset, rounding=rounding, device=device, seed=seed)
+    members = predictions(chains, dataset, model=model, rounding=rounding, device=device, seed=seed)
     order = [number for number, _ in _in_turn(chains)]
     bar = tqdm(members, "evaluate", len(order), unit="sample", disable=not progress)
     with plain_torch(pick_device(device)):
-        return combine(bar, dataset.test_labels, order)
+        return combine(bar, dataset.parts[3], order)
 
 
-def images_of(run: Run, cache: str | Path | None = None) -> Dataset:
+def images_of(run: Run, cache: str | Path | None = None) -> Data:
     """The dataset that a run was trained on, as a whole if that was a subset. Raises RunError if it is another one now.
 
     cache: see `datasets.load`.
     """
     dataset, trained = datasets.load(run.recipe.dataset, cache), run.dataset
     parts = [dataset]
-    if trained["train"] <= len(dataset.train_labels) and trained["test"] <= len(dataset.test_labels):
+    if trained["train"] <= len(dataset.parts[0]) and trained["test"] <= len(dataset.parts[2]):
         parts.append(dataset.subset(trained["train"], trained["test"]))
     if trained["fingerprint"] not in [part.fingerprint for part in parts]:
         raise RunError(
-            f"{run.path} was trained on other images than {dataset.name} has now (fingerprint {trained['fingerprint']} "
+            f"{run.path} was trained on other data than {dataset.name} has now (fingerprint {trained['fingerprint']} "
             f"then, {dataset.fingerprint} now). Bring those back, or name the dataset to be scored (--dataset)"
         )
     return dataset
@@ -134,36 +141,44 @@ def images_of(run: Run, cache: str | Path | None = None) -> Dataset:
 
 def predictions(
     run: Run | str | Path | Sequence[Run],
-    dataset: Dataset,
+    dataset: Data,
     *,
+    model: Model | None = None,
     rounding: Rounding = "stochastic",
     device: str = "auto",
     seed: int = 0,
 ) -> Iterator[Tensor]:
-    """Probabilities [N, C] of each posterior sample for the test images, one sample in memory at a time.
+    """Probabilities [N, C] or [N, L, C] of each posterior sample for the test inputs, one sample in memory at a time.
 
-    Raises RunError for a sample of another run or epoch, StorageError for a damaged one.
+    Raises RunError for a sample of another run, epoch or network, StorageError for a damaged one.
     """
     chains = _chains(run)
-    where = pick_device(device)
+    where, recipe = pick_device(device), chains[0].recipe
+    if model is not None:
+        recipe = recipe.override(model=own.name_of("model", model, RecipeError))
     # seeded only so that the caller's random numbers are left alone: weights come from files
     with seeded(where, seed), plain_torch(where):
-        model = chains[0].recipe.build_model(dataset.image_shape, len(dataset.classes)).to(where)
-    set_activation_rounding(model, rounding)
+        net = recipe.network(dataset).to(where)
+    set_activation_rounding(net, rounding)
     for number, (chain, path) in enumerate(_in_turn(chains)):
         with seeded(where, seed, number), plain_torch(where):
-            model.load_state_dict(runs.load_sample(chains[chain], path).state)
-            probabilities = predict(model, dataset, dataset.test_images)
+            state = runs.load_sample(chains[chain], path).state
+            if told := differences(state, net.state_dict()):
+                raise RunError(f"{path} is a sample of another network than {recipe.model} makes here: {told}")
+            net.load_state_dict(state)
+            probabilities = predict(net, dataset, dataset.parts[2])
         yield probabilities
 
 
 def combine(members: Iterable[Tensor], labels: Tensor, order: Sequence[int] | None = None) -> Evaluation:
-    """The evaluation of an ensemble whose members' probabilities [N, C] arrive one by one.
+    """The evaluation of an ensemble whose members' probabilities [N, C] (or [N, L, C]) arrive one by one.
 
     order: the number of the chain that each member comes from; one chain, if None.
     """
     total, last, nll, entropy, votes, curve, drawn = None, None, 0.0, None, None, [], []
-    for last in members:
+    labels = labels.flatten()
+    for member in members:
+        last = member.flatten(0, -2)
         if total is None:
             total, votes = torch.zeros_like(last, dtype=torch.float64), torch.zeros_like(last, dtype=torch.float64)
             entropy = total.new_zeros(len(total))
@@ -222,10 +237,13 @@ def _in_turn(chains: list[Run]) -> list[tuple[int, Path]]:
     return [(number, kept[i]) for i in range(longest) for number, kept in enumerate(files) if i < len(kept)]
 
 
-def _require_fit(run: Run, dataset: Dataset) -> None:
-    trained = (tuple(run.dataset["image_shape"]), tuple(run.dataset["classes"]))
-    if (dataset.image_shape, dataset.classes) != trained:
+def _require_fit(run: Run, dataset: Data) -> None:
+    trained, given = run.dataset, runs.describe(dataset)
+    if any(trained.get(of) != given.get(of) for of in ("classes", "image_shape", "input_shape", "vocabulary")):
+        what = "images" if "image_shape" in trained else "inputs"
+        shape = tuple(trained.get("image_shape") or trained["input_shape"])
         raise RunError(
-            f"{run.path} was trained on images of shape {trained[0]} in {len(trained[1])} classes, but {dataset.name} "
-            f"has shape {dataset.image_shape} in {len(dataset.classes)}, or other classes"
+            f"{run.path} was trained on {what} of shape {shape} in {len(trained['classes'])} classes, but "
+            f"{dataset.name} has shape {dataset.shape} in {len(dataset.classes)}, or other classes, or counts other "
+            "words"
         )

@@ -118,7 +118,7 @@ class Posterior:
         net = copy.deepcopy(self.net).eval()
         for path in files:
             state = storage.load_sample(path).state
-            if told := _differences(state, net.state_dict()):
+            if told := differences(state, net.state_dict()):
                 raise StorageError(f"{path} is a sample of another network than {type(net).__name__}: {told}")
             net.load_state_dict(state)
             yield net
@@ -133,7 +133,7 @@ class Posterior:
             yield found.detach()
 
 
-def _differences(there: dict[str, Tensor], here: dict[str, Tensor]) -> str:
+def differences(there: dict[str, Tensor], here: dict[str, Tensor]) -> str:
     """How the names and shapes of a sample differ from those of a network, in words; nothing if they do not."""
     parts = {
         "it lacks": [name for name in here if name not in there],

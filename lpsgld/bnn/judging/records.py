@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from lpsgld import metrics
-from lpsgld.bnn.data.arrays import Dataset
-from lpsgld.bnn.data.datasets import FOLDER
+from lpsgld.bnn.data.arrays import Data
+from lpsgld.bnn.data.datasets import PREFIXES
 from lpsgld.bnn.judging.ensemble import Evaluation
 from lpsgld.bnn.training import runs
 from lpsgld.bnn.training.recipes import Recipe
@@ -41,8 +41,8 @@ _KEPT = torch.linspace(0.05, 1, 20, dtype=torch.float64)
 class Record:
     """A recorded result. All numbers have 6 significant digits.
 
-    label       the images, in the words of who recorded it
-    recipe      of the run; "folder:PATH" keeps only the last part of the path, here and in `dataset`
+    label       the data, in the words of who recorded it
+    recipe      of the run; "folder:PATH" and the like keep only the last part of the path, here and in `dataset`
     dataset     what `runs.describe` tells of the test images; "trained_on" (name, number of images "train",
                 fingerprint), if the run was trained on others
     rounding    of the activations at test time
@@ -89,7 +89,7 @@ def make(
     evaluation: Evaluation,
     *,
     rounding: str = "stochastic",
-    dataset: Dataset | None = None,
+    dataset: Data | None = None,
     label: str | None = None,
     commit: str | None = None,
 ) -> Record:
@@ -177,7 +177,7 @@ def require_replaceable(path: str | Path) -> None:
         raise StorageError(f"{error}. It stays as it is: give another file, or move this one away") from None
 
 
-def require_of(record: Record, recipe: Recipe, dataset: Dataset) -> None:
+def require_of(record: Record, recipe: Recipe, dataset: Data) -> None:
     """Raises StorageError, with what differs, unless the record is of chain 0 of that recipe, trained to its end and
     evaluated, with stochastic rounding, on those images."""
     first = record.chains[0] if len(record.chains) == 1 else {"chain": None, "history": []}
@@ -218,7 +218,7 @@ def _body(path: Path) -> dict[str, Any]:
     return body
 
 
-def _described(run: Run, dataset: Dataset | None) -> dict[str, Any]:
+def _described(run: Run, dataset: Data | None) -> dict[str, Any]:
     described = run.dataset if dataset is None else runs.describe(dataset)
     described = described | {"name": _without_path(described["name"])}
     if described["fingerprint"] != run.dataset["fingerprint"]:
@@ -238,7 +238,8 @@ def _with_fewer_branches(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _without_path(name: str) -> str:
-    return FOLDER + Path(name.removeprefix(FOLDER)).name if name.startswith(FOLDER) else name
+    prefix = next((prefix for prefix in PREFIXES if name.startswith(prefix)), None)
+    return name if prefix is None else prefix + Path(name.removeprefix(prefix)).name
 
 
 def _rounded(value: Any) -> Any:

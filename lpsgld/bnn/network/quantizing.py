@@ -91,7 +91,7 @@ def quantize_network(
 def remove_quantizers(net: nn.Module) -> None:
     """Undo `quantize_network`, however often it was called: the network computes as it did before."""
     for part in net.modules():
-        if _is_quantized(part):
+        if is_quantized(part):
             del part.quantizers
             for number in [number for number, hook in part._forward_hooks.items() if hook is _rounded]:
                 del part._forward_hooks[number]
@@ -101,7 +101,7 @@ def remove_quantizers(net: nn.Module) -> None:
 
 def activation_format(part: nn.Module) -> Format | None:
     """The format that the output of a part is rounded to."""
-    return part.quantizers["output"].activation if _is_quantized(part) else None
+    return part.quantizers["output"].activation if is_quantized(part) else None
 
 
 def _rounded(part: nn.Module, inputs: tuple, output: Any) -> Any:
@@ -120,7 +120,8 @@ def _written_out(part: nn.Module) -> type[WrittenOut] | None:
     return attending(type(part)) if attends("", part) else _WRITTEN_OUT.get(type(part))
 
 
-def _is_quantized(part: nn.Module) -> bool:
+def is_quantized(part: nn.Module) -> bool:
+    """Whether `quantize_network` has put a Quantizer after (or into) this very part."""
     return any(hook is _rounded for hook in part._forward_hooks.values())
 
 
@@ -140,7 +141,7 @@ def _chosen(net: nn.Module, choices: Sequence[Choice]) -> dict[str, nn.Module]:
         for name in matching:
             while isinstance(parts[name], nn.Sequential):
                 name = _joined(name, list(parts[name]._modules)[-1])
-            if _is_quantized(parts[name]):
+            if is_quantized(parts[name]):
                 raise ValueError(f"{name or 'the network'} is quantized already: call remove_quantizers first")
             if hasattr(parts[name], "quantizers"):
                 raise ValueError(f"{name or 'the network'} has `quantizers` of its own, where its Quantizers would go")

@@ -33,7 +33,6 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from lpsgld import formats
 from lpsgld.bnn.training.recipes import Recipe
 from lpsgld.text import Mistake
 
@@ -100,7 +99,7 @@ def tf32(choice: Choice, recipe: Recipe, device: torch.device) -> Decision:
         return Decision(False, "full float32 products: TF32 is CUDA's")
     if choice != "auto":
         return Decision(choice, f"{'TF32' if choice else 'full float32'} products, as asked")
-    operands = map(formats.parse, (recipe.weight, recipe.activation, recipe.error))
+    operands = (fmt for field in ("weight", "activation", "error") for fmt in recipe.every(field))
     if all(fmt is not None and fmt.significant_bits <= _TF32_BITS for fmt in operands):
         return Decision(True, "TF32 products, exact where both operands have 8 bits")
     return Decision(False, "full float32 products: weights, activations or errors have too many bits for TF32")

@@ -1,4 +1,4 @@
-"""Training: one loop for every recipe, from images to a folder of posterior samples.
+"""Training: one loop for every recipe, from data to a folder of posterior samples.
 
 The randomness of an epoch is a function of the recipe's seed, the chain and the epoch's number alone. So a killed run,
 which goes on from the checkpoint of its last whole epoch, ends in the same bits, on one kind of device and with one
@@ -14,19 +14,20 @@ import math
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lpsgld import metrics
+from lpsgld.bnn import own
 from lpsgld.bnn.data import datasets
-from lpsgld.bnn.data.arrays import Dataset, DatasetError
+from lpsgld.bnn.data.arrays import Data, DatasetError
 from lpsgld.bnn.devices import device_name, pick_device, plain_torch, provenance, seeded
 from lpsgld.bnn.network.prediction import predict
 from lpsgld.bnn.training import compiling, probe, runs
@@ -52,7 +53,9 @@ def train(
     recipe: Recipe,
     out: str | Path,
     *,
-    dataset: Dataset | None = None,
+    model: str | Callable[..., nn.Module] | None = None,
+    dataset: Data | None = None,
+    loss: str | Callable[[Tensor, Tensor], Tensor] | None = None,
     subset: tuple[int, int] | None = None,
     device: str = "auto",
     progress: bool = True,
@@ -65,18 +68,24 @@ def train(
     """Train a network as the recipe says and keep its posterior samples in the folder `out`.
 
     A folder that holds the same run goes on where it stopped, and a finished one is returned at once; a new one becomes
-    the run's when its first epoch is done. dataset: the recipe's own, if None (cache: see `datasets.load`). subset: use
-    only so many training and test images of it, see `Dataset.subset`. chain: number of an independent chain of the same
-    recipe. compile, tf32: see `compiling`; what they come to is shown, and kept in the run's provenance. time_limit:
-    seconds, after which no further epoch is begun, nor one that would not end before: the run is then returned
-    unfinished. Whatever torch's global switches say, a run computes without autocast, in float32.
+    the run's when its first epoch is done. dataset: the recipe's own, if None (cache: see `datasets.load`); also your
+    `Tensors`. model, loss: instead of the recipe's, functions of yours, see `Recipe.network` and
+    `Recipe.loss_function`, or their names; the run's recipe tells these names, so that it goes on with no other.
+    subset: use only so many training and test inputs of the dataset, see `Data.subset`. chain: number of an independent
+    chain of the same recipe. compile, tf32: see `compiling`; what they come to is shown, and kept in the run's
+    provenance. time_limit: seconds, after which no further epoch is begun, nor one that would not end before: the run
+    is then returned unfinished. Whatever torch's global switches say, a run computes without autocast, in float32.
 
-    Raises TrainingDiverged; RecipeError if the recipe does not fit the images or the memory; CompileError if compile is
-    True and cannot be; RunError if the folder holds another run, a damaged one or other files, or is in use; FileError
-    if it cannot be written; DatasetError; ValueError for a time limit or a chain that is none.
+    Raises TrainingDiverged; RecipeError if the recipe does not fit the data or the memory, or for a function that
+    returns something else or has no name of its own; CompileError if compile is True and cannot be; RunError if the
+    folder holds another run, a damaged one or other files, or is in use; FileError if it cannot be written;
+    DatasetError; ValueError for a time limit or a chain that is none.
     """
     where = pick_device(device)
     out = user_path(out)
+    functions = {"model": model, "loss": loss}
+    given = {what: own.name_of(what, of, RecipeError) for what, of in functions.items() if of is not None}
+    recipe = recipe.override(**given)
     if time_limit is not None and not time_limit >= 0:
         raise ValueError(f"time_limit is {time_limit}, but must be seconds ≥ 0, or None")
     chain = typed("chain", "int", chain)
@@ -98,7 +107,7 @@ def train(
                 if progress:
                     said = f"{recipe.dataset} on {device_name(where)}: {program.why}; {products.why}"
                     tqdm.write(said, file=sys.stderr)
-                with compiling.convolutions(products.on), _recipe_blamed(recipe):
+                with compiling.convolutions(products.on), _recipe_blamed(recipe, dataset):
                     _Trainer(run, dataset, where, program.on).run_epochs(progress, deadline)
             if run.finished:
                 runs.remove_checkpoint(run)
@@ -106,7 +115,7 @@ def train(
 
 
 @contextmanager
-def _recipe_blamed(recipe: Recipe) -> Iterator[None]:
+def _recipe_blamed(recipe: Recipe, dataset: Data) -> Iterator[None]:
     """What only the network itself can tell of a recipe becomes a RecipeError: its block axes, its size in memory."""
     try:
         yield
@@ -118,13 +127,18 @@ def _recipe_blamed(recipe: Recipe) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not re.search("allocate|out of memory|overflow", str(error)):
             raise
         raise RecipeError(
-            f"a {recipe.model} of width {recipe.width} with batches of {recipe.batch_size} images does not fit into "
-            "memory here: take a smaller width or batch_size, or --subset"
+            f"a {recipe.model} of width {recipe.width} with batches of {recipe.batch_size} {dataset.unit}s does not "
+            "fit into memory here: take a smaller width or batch_size, or --subset"
         ) from error
 
 
-def _require_labels(dataset: Dataset) -> None:
-    for labels in (dataset.train_labels, dataset.test_labels):
+def _require_labels(dataset: Data) -> None:
+    for inputs, labels in (dataset.parts[:2], dataset.parts[2:]):
+        if labels.dtype != torch.int64 or labels.dim() not in (1, 2) or not 0 < len(labels) == len(inputs):
+            raise DatasetError(
+                f"{dataset.name} has {len(inputs)} inputs and labels of type {labels.dtype} and shape "
+                f"{tuple(labels.shape)}: there must be int64 labels [N] or [N, L] for N inputs"
+            )
         if labels.min() < 0 or labels.max() >= len(dataset.classes):
             raise DatasetError(
                 f"{dataset.name} names {len(dataset.classes)} classes, but has labels from {labels.min()} to "
@@ -135,7 +149,7 @@ def _require_labels(dataset: Dataset) -> None:
 class _Trainer:
     """A network, its optimizer and its data while they are trained."""
 
-    def __init__(self, run: Run, dataset: Dataset, device: torch.device, compile: bool = False):
+    def __init__(self, run: Run, dataset: Data, device: torch.device, compile: bool = False):
         self.run, self.recipe, self.dataset, self.device = run, run.recipe, dataset, device
         self.schedule = self.recipe.schedule_function()
         with self._seeded(0):
@@ -184,7 +198,7 @@ class _Trainer:
 
     def _steps(self, epoch: int, bar: tqdm) -> tuple[Tensor, int, float, dict[str, Tensor], Tensor | None]:
         """All steps of an epoch, without waiting for an accelerator. Returns the sums of losses and hits, the number of
-        images, the last step size, and what was looked at, which must not change the run: the mean of
+        inputs, the last step size, and what was looked at, which must not change the run: the mean of
         `probe.branch_shares` over the last steps, and `probe.gradient_variance` if there are two batches."""
         self.model.train()
         batches = self.stepper.batches()
@@ -216,8 +230,8 @@ class _Trainer:
         bar.set_postfix({"epoch": f"{epoch}/{self.recipe.epochs}"} | shown, refresh=False)
 
     def _test(self) -> dict[str, float]:
-        probabilities = predict(self.model, self.dataset, self.dataset.test_images)
-        labels = self.dataset.test_labels
+        _, _, inputs, labels = self.dataset.parts
+        probabilities = predict(self.model, self.dataset, inputs)
         return {"test_nll": metrics.nll(probabilities, labels), "test_error": metrics.error(probabilities, labels)}
 
     def _keep(self, row: dict[str, Any]) -> None:
@@ -226,13 +240,19 @@ class _Trainer:
             runs.create(self.run)
         about = runs.identity(self.run) | {"epoch": row["epoch"]}
         if row["sampled"]:
-            save_sample(runs.sample_path(self.run.path, row["epoch"]), self.model, self.recipe.weight, **about)
+            save_sample(runs.sample_path(self.run.path, row["epoch"]), self.model, self._stored(), **about)
         self.run.history.append(row)
         runs.write_history(self.run)
         if not self.run.finished:
             tensors = dict(self.stepper.state())
             about |= {"steps": self.optimizer.param_groups[0]["steps"], "history": json.dumps(self.run.history)}
             save_tensors(runs.checkpoint_path(self.run.path), "checkpoint", tensors, about)
+
+    def _stored(self) -> str | Mapping[str, str]:
+        """The format of all weights, or of each by name if they differ: frozen ones are stored as they are."""
+        of_each = self.optimizer.weights(self.model)
+        alike = len(set(of_each.values())) == 1 and len(of_each) == len(list(self.model.parameters()))
+        return next(iter(of_each.values())) if alike else of_each
 
     def _restore(self) -> None:
         """Go on from the checkpoint, which knows the history, too: the file of that may be a line ahead, or damaged."""

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lpsgld import formats, variance
-from lpsgld.bnn.data.arrays import Dataset
+from lpsgld.bnn.data.arrays import Data
 from lpsgld.bnn.devices import pick_device, plain_torch, seeded
 from lpsgld.bnn.network.quantizing import activation_format
 from lpsgld.bnn.training import runs
@@ -166,23 +165,29 @@ class Numbers:
     activations: Histogram
 
 
-def numbers(run: Run, dataset: Dataset, *, device: str = "auto", seed: int = 0) -> dict[str, Numbers]:
-    """The histograms of every layer, for a run's last sample and one batch of training images.
+def numbers(run: Run, dataset: Data, *, device: str = "auto", seed: int = 0) -> dict[str, Numbers]:
+    """The histograms of every layer, for a run's last sample and one batch of training inputs.
 
     Raises RunError if the sample is not the run's, StorageError if it is damaged.
     """
     where, recipe = pick_device(device), run.recipe
     with seeded(where, seed), plain_torch(where):
-        model = recipe.build_model(dataset.image_shape, len(dataset.classes)).to(where)
+        model = recipe.network(dataset).to(where)
         model.load_state_dict(runs.load_sample(run, run.samples[-1]).state)
-        batch = torch.randperm(len(dataset.train_labels))[: recipe.batch_size]
-        images, labels = dataset.train_images[batch].to(where), dataset.train_labels[batch].to(where)
+        inputs, labels, *_ = dataset.parts
+        batch = torch.randperm(len(labels))[: recipe.batch_size]
+        inputs, labels = (part[batch].to(where) for part in (inputs, labels))
         with _outputs_counted(model) as activations:
-            F.cross_entropy(model(dataset.augment(images)), labels).backward()
+            recipe.loss_function()(model(dataset.preparation(where)(inputs)), labels).backward()
+        names, parameters = zip(*model.named_parameters(), strict=True)
+        weight, grad = (
+            dict(zip(parameters, formats.of_each(recipe.by_name(field), names).values(), strict=True))
+            for field in ("weight", "grad")
+        )
         return {
             name: Numbers(
-                histogram(layer.weight, recipe.weight),
-                histogram(quantize(layer.weight.grad, recipe.grad), recipe.grad),
+                histogram(layer.weight, weight[layer.weight]),
+                histogram(quantize(layer.weight.grad, grad[layer.weight]), grad[layer.weight]),
                 activations[name],
             )
             for name, layer in layers(model).items()

@@ -2,7 +2,8 @@
 
 A `Recipe` is a frozen, validated record that survives JSON and can be overridden field by field. `RECIPES` holds the
 CIFAR experiments of Zhang, Wilson and De Sa (2022), section 5, under systematic names, and two of them with momentum.
-Where a run is stored and on which device it computes are no part of a recipe.
+A network, a data set and a loss of your own are named in it (see `lpsgld.bnn.own`). Where a run is stored and on
+which device it computes are no part of a recipe.
 """
 
 from __future__ import annotations
@@ -10,19 +11,24 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, get_args
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from lpsgld import formats
+from lpsgld.bnn import own
 from lpsgld.bnn.data import datasets
-from lpsgld.bnn.network import models
+from lpsgld.bnn.data.arrays import Data
+from lpsgld.bnn.network import models, sequences
+from lpsgld.bnn.network.quantizing import is_quantized, quantize_network
 from lpsgld.bnn.training import schedules
 from lpsgld.bnn.training.schedules import Schedule
+from lpsgld.formats import AnyFormat, Format
 from lpsgld.samplers.accumulators import Accumulator, require_accumulator
 from lpsgld.samplers.optimizer import LowPrecisionOptimizer
 from lpsgld.samplers.sghmc import SGHMC
@@ -31,6 +37,9 @@ from lpsgld.text import Mistake, check_fields, from_text, one_of, parse_json, ty
 
 SAMPLERS: Mapping[str, type[LowPrecisionOptimizer]] = MappingProxyType({"sgld": SGLD, "sghmc": SGHMC})
 
+CROSS_ENTROPY = "cross_entropy"
+
+_OR_OWN = ', or "package.module:function"'
 _WRITTEN = "Write one as `lpsgld recipes NAME` shows it"
 
 
@@ -42,20 +51,26 @@ class RecipeError(Mistake, ValueError):
 class Recipe:
     """One training run. The defaults are those of the paper's CIFAR-10 runs, in full precision.
 
-    dataset       a name of `datasets.load`: "digits", "cifar10", ..., "folder:PATH"
+    dataset       a name of `datasets.load`: "digits", "cifar10", ..., "folder:PATH", "package.module:function"
     sampler       "sgld", or "sghmc": with momentum
-    model         a name of `models.build`: "resnet18", "mlp", "logistic", ...
-    width         channels of a ResNet's first stage, hidden units of an MLP; ignored by "logistic"
-    epochs        passes over the training images
-    batch_size    images in one stochastic gradient
+    model         a name of `models.build`: "resnet18", "mlp", "logistic", ..., or, for texts, of `sequences.build`:
+                  "lstm", "transformer"; or "package.module:function", see `network`
+    loss          "cross_entropy", or "package.module:function": the mean loss of logits [N, C] or [N, L, C] and labels
+                  [N] or [N, L]. Only training asks it
+    width         channels of a ResNet's first stage, hidden units of an MLP, size of a word's vector; ignored by
+                  "logistic" and by networks of your own
+    epochs        passes over the training inputs
+    batch_size    inputs in one stochastic gradient
     lr            base step size on the *mean* loss
     weight_decay  λ: the prior adds λ/2·|θ|² to the mean loss
     momentum      of "sghmc", below 1; ignored by "sgld"
     temperature   T: the noise variance is 2·lr·T/N, with momentum 2·(1 - momentum)·lr·T/N; 0 is SGD
     weight, grad, activation, error
-                  number formats: "full", "fixed(8,8)", "block(8,0)", "float(4,3)"
+                  number formats: "full", "fixed(8,8)", "block(8,0)", "float(4,3)"; of weights and gradients also
+                  several, by patterns of the parameters' names as in `formats.of_each`: a mapping, such as
+                  {"*norm*": None, "*": "block(8,0)"}, or it in JSON, which is how it is kept: the order counts
     sites         where activations and errors are rounded: "paper", or in more places "residual" or "all" (see
-                  `lpsgld.bnn.network.models`)
+                  `lpsgld.bnn.network.models`); ignored by networks of your own
     accumulator   "full", "naive", "vc" or "vc-released" (see `lpsgld.samplers.accumulators`)
     schedule      "constant", "decay" or "cyclical"
     cycles        number of cosine cycles, 1 unless the schedule is cyclical
@@ -85,17 +100,25 @@ class Recipe:
     cycles: int = 1
     samples: int = 50
     seed: int = 0
+    loss: str = CROSS_ENTROPY
 
     def __post_init__(self) -> None:
+        for field in ("weight", "grad"):
+            if isinstance(given := getattr(self, field), Mapping):
+                object.__setattr__(self, field, _written_by_name(field, given))
         check_fields(self, RecipeError)
         for field in ("weight", "grad", "activation", "error"):
             object.__setattr__(self, field, _format_name(field, getattr(self, field)))
         one_of("sampler", self.sampler, SAMPLERS, RecipeError)
-        one_of("model", self.model, models.MODELS, RecipeError)
+        if not own.is_name(self.model):
+            one_of("model", self.model, (*models.MODELS, *sequences.MODELS), RecipeError, _OR_OWN)
+        if not own.is_name(self.loss):
+            one_of("loss", self.loss, [CROSS_ENTROPY], RecipeError, _OR_OWN)
         one_of("set of sites", self.sites, models.SITES, RecipeError)
         one_of("accumulator", self.accumulator, get_args(Accumulator), RecipeError)
         try:
-            require_accumulator(self.accumulator, formats.parse(self.weight))
+            for fmt in self.every("weight"):
+                require_accumulator(self.accumulator, fmt)
         except formats.FormatError as error:
             raise RecipeError(f"weight: {error}") from None
         one_of("schedule", self.schedule, ("constant", "decay", "cyclical"), RecipeError)
@@ -127,12 +150,61 @@ class Recipe:
             "set samples or epochs",
         )
 
+    def by_name(self, field: str) -> str | dict[str, str]:
+        """That format, or formats by patterns of names, as samplers and storage take them."""
+        told = getattr(self, field)
+        return json.loads(told) if told.startswith("{") else told
+
+    def every(self, field: str) -> list[Format | None]:
+        """All formats that the field names."""
+        told = self.by_name(field)
+        return [formats.parse(fmt) for fmt in (told.values() if isinstance(told, dict) else [told])]
+
     def build_model(self, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
-        """The recipe's network with fresh weights, see `models.build`; weights of convolutions lie channels last."""
+        """The recipe's network for images, see `models.build`; weights of convolutions lie channels last."""
         rounded = dict(activation=self.activation, error=self.error, sites=self.sites)
         model = models.build(self.model, image_shape, classes, width=self.width, **rounded)
         # convolutions follow the layout of their weights; a training step on a CPU is a fifth faster in this one
         return model.to(memory_format=torch.channels_last)
+
+    def network(self, data: Data) -> nn.Module:
+        """A network with fresh weights for these data: the recipe's own, or what a function of yours makes.
+
+        That is called with the data set if it asks for something, else with nothing, and returns any module whose
+        outputs are logits [N, C], or [N, L, C] where there are labels [N, L]. Where the recipe rounds activations or
+        errors, `quantize_network` puts Quantizers after all parts that it knows, unless the network has some already:
+        then those stay. Raises RecipeError where there is no such function, if it returns something else, and if a
+        network for images is asked to take other data.
+        """
+        if not own.is_name(self.model):
+            of_words = self.model in sequences.MODELS
+            if of_words != bool(data.words) or len(data.shape) != (1 if of_words else 3):
+                what = "words of a vocabulary" if of_words else "images"
+                raise RecipeError(
+                    f"a model {self.model!r} reads {what}, but {data.name} has {data.unit}s of shape {data.shape}: "
+                    "choose another model, or another dataset"
+                )
+            return self._of_words(data) if of_words else self.build_model(data.shape, len(data.classes))
+        made = own.called("model", self.model, RecipeError, data)
+        if not isinstance(made, nn.Module):
+            raise RecipeError(f"model {self.model!r} returned {type(made).__name__}, but must return a torch.nn.Module")
+        if not any(p.requires_grad for p in made.parameters()):
+            raise RecipeError(f"model {self.model!r} returned {type(made).__name__} without a parameter to be sampled")
+        if {self.activation, self.error} != {"full"} and not any(map(is_quantized, made.modules())):
+            quantize_network(made, self.activation, self.error)
+        return made
+
+    def _of_words(self, data: Data) -> nn.Module:
+        rounded = {field: formats.parse(getattr(self, field)) for field in ("activation", "error")}
+        sizes = data.words, data.shape[0], len(data.classes)
+        everywhere = data.parts[1].dim() == 2
+        return sequences.build(self.model, *sizes, everywhere=everywhere, width=self.width, sites=self.sites, **rounded)
+
+    def loss_function(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The mean loss of logits [..., C] and labels [...]. Raises RecipeError if there is none of that name."""
+        if own.is_name(self.loss):
+            return own.find("loss", self.loss, RecipeError)
+        return lambda logits, labels: F.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
     def schedule_function(self) -> Schedule:
         """The step-size multiplier as a function of progress, the share of all optimizer steps done so far."""
@@ -168,7 +240,7 @@ class Recipe:
 
     def to_json(self) -> str:
         """The recipe as a JSON object that `from_json` reads back."""
-        return json.dumps(self.to_dict(), indent=2)
+        return json.dumps(self.to_dict() | {field: self.by_name(field) for field in ("weight", "grad")}, indent=2)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
@@ -251,7 +323,20 @@ def _all_recipes() -> dict[str, Recipe]:
 
 def _format_name(field: str, text: str) -> str:
     try:
-        return formats.name(formats.parse(text))
+        given = parse_json(text) if text.lstrip().startswith("{") and field in ("weight", "grad") else text
+        return _written_by_name(field, given) if isinstance(given, Mapping) else formats.name(given)
+    except RecipeError:
+        raise
+    except ValueError as error:
+        raise RecipeError(f"{field}: {error}") from None
+
+
+def _written_by_name(field: str, given: Mapping[str, AnyFormat]) -> str:
+    """Formats by patterns of names as text, which keeps their order wherever it is stored."""
+    if not given or not all(isinstance(pattern, str) for pattern in given):
+        raise RecipeError(f'{field} is {given!r}, but must name formats by patterns of names: {{"*": "block(8,0)"}}')
+    try:
+        return json.dumps({pattern: formats.name(fmt) for pattern, fmt in given.items()})
     except formats.FormatError as error:
         raise RecipeError(f"{field}: {error}") from None
 

@@ -8,7 +8,7 @@
 
 Several chains lie side by side as chain-0, chain-1, ... in one folder.
 
-A folder becomes a run's with its first whole epoch. Every file tells which run it is of: recipe, chain and images, a
+A folder becomes a run's with its first whole epoch. Every file tells which run it is of: recipe, chain and data, a
 sample and the checkpoint also their epoch; a line of metrics.jsonl ends in a digest of all this and of the lines so
 far. Whatever is read is compared, and a file that disagrees is refused and left alone.
 """
@@ -28,8 +28,8 @@ import filelock
 from torch import Tensor
 
 from lpsgld import storage
-from lpsgld.bnn.data.arrays import Dataset
-from lpsgld.bnn.training.recipes import Recipe
+from lpsgld.bnn.data.arrays import Data
+from lpsgld.bnn.training.recipes import CROSS_ENTROPY, Recipe
 from lpsgld.files import FileError, user_path, write_atomically
 from lpsgld.storage import Sample, StorageError
 from lpsgld.text import Mistake, parse_json, typed
@@ -38,12 +38,11 @@ _DESCRIBED = {  # what `describe` tells of a dataset, and the types of it
     "name": "str",
     "train": "int",
     "test": "int",
-    "image_shape": "list[int]",
     "classes": "list[str]",
-    "mean": "list[float]",
-    "std": "list[float]",
     "fingerprint": "str",
 }
+_OF_IMAGES = {"image_shape": "list[int]", "mean": "list[float]", "std": "list[float]"}
+_OF_TENSORS = {"input_shape": "list[int]", "vocabulary": "str"}
 _LOSSES = ("train_loss", "train_error", "test_nll", "test_error", "step_size", "seconds")
 _ROW = {"epoch": "int", "sampled": "bool"} | dict.fromkeys(_LOSSES, "float")
 _TEMPORARY = re.compile(
@@ -63,7 +62,7 @@ class Run:
     history: one dict an epoch, with epoch, train_loss, train_error, test_nll, test_error, step_size (of the
     epoch's last step), sampled, seconds, threads (of a CPU; 0 on a GPU), gradient_variance (see `probe`, of two or more
     batches) and, unless weights are in full precision, branches (of `probe.told`, mean over its last steps). dataset:
-    name, sizes, image_shape, classes, mean, std, fingerprint.
+    name, sizes, classes, fingerprint, and what `Data.about` tells: image_shape, mean, std, or input_shape, vocabulary.
     """
 
     path: Path
@@ -82,7 +81,7 @@ class Run:
             about = parse_json(file.read_bytes())
             _require_fields(about, {"chain": "int"}, "recipe", "dataset", "provenance")
             require_described(about["dataset"])
-            if about["chain"] < 0 or len(about["dataset"]["image_shape"]) != 3:
+            if about["chain"] < 0 or len(about["dataset"].get("image_shape", [0] * 3)) != 3:
                 raise ValueError("a chain is numbered from 0, and an image has a shape of three numbers")
             run = cls(
                 path, Recipe.from_dict(about["recipe"]), about["chain"], about["dataset"], about["provenance"], []
@@ -156,7 +155,7 @@ def require_chains(chains: Sequence[Run]) -> None:
 
 
 def identity(run: Run) -> dict[str, Any]:
-    """What a run is: "recipe", "chain" and "images" (their fingerprint), as its files tell it."""
+    """What a run is: "recipe", "chain" and "images" (the fingerprint of any data), as its files tell it."""
     return {"recipe": run.recipe.to_dict(), "chain": run.chain, "images": run.dataset["fingerprint"]}
 
 
@@ -172,7 +171,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     named += [(f"it is {what}", there.get(what, here[what]), here[what]) for what in ("chain", "epoch") if what in here]
     told = [f"{what} {old!r} there and {new!r} here" for what, old, new in named if old != new]
     if there.get("images", here["images"]) != here["images"]:
-        told.append(f"the images of {here['recipe']['dataset']} are not those that it began with")
+        told.append(f"the data of {here['recipe']['dataset']} are not those that it began with")
     return "; ".join(told[:4])
 
 
@@ -278,23 +277,22 @@ def create(run: Run) -> Run:
     return run
 
 
-def describe(dataset: Dataset) -> dict[str, Any]:
+def describe(dataset: Data) -> dict[str, Any]:
     """What a run remembers of its dataset."""
+    _, train_labels, _, test_labels = dataset.parts
     return {
         "name": dataset.name,
-        "train": len(dataset.train_labels),
-        "test": len(dataset.test_labels),
-        "image_shape": list(dataset.image_shape),
+        "train": len(train_labels),
+        "test": len(test_labels),
         "classes": list(dataset.classes),
-        "mean": list(dataset.mean),
-        "std": list(dataset.std),
         "fingerprint": dataset.fingerprint,
-    }
+    } | dataset.about()
 
 
 def require_described(dataset: Any) -> None:
     """Raises ValueError for what is no description of a dataset."""
-    _require_fields(dataset, _DESCRIBED)
+    of_tensors = isinstance(dataset, dict) and "input_shape" in dataset
+    _require_fields(dataset, _DESCRIBED | (_OF_TENSORS if of_tensors else _OF_IMAGES))
 
 
 def write_history(run: Run) -> None:
@@ -320,7 +318,10 @@ def _rows(run: Run, text: str) -> Iterator[dict[str, Any]]:
 
 def _checks(run: Run, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """A digest for each row of a history: of the run, and of all rows up to this one."""
-    digest = hashlib.sha256(json.dumps(identity(run), sort_keys=True).encode())
+    told = identity(run)
+    if run.recipe.loss == CROSS_ENTROPY:  # as an older lpsgld told it, which knew no other
+        told["recipe"].pop("loss")
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     for row in rows:
         digest.update(json.dumps(row, sort_keys=True).encode())
         yield digest.hexdigest()[:16]

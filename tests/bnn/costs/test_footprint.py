@@ -117,6 +117,15 @@ def test_the_parts_follow_the_recipe():
     assert alone.total == sum(dataclasses.astuple(alone))
 
 
+def test_formats_by_names_are_counted_each():
+    """An MLP of 64·16 + 16 and 16·10 + 10 numbers: biases in float32, else a byte, and a scale for each row."""
+    recipe = EIGHT.override(model="mlp", width=16, weight={"*bias": None, "*": "block(8,0)"})
+    rounded = 16 * 64 + 16 + 10 * 16 + 10
+    assert footprint.memory(recipe, (1, 8, 8), 10).weights == rounded + 4 * 26
+    copied = footprint.memory(recipe.override(accumulator="full"), (1, 8, 8), 10).copy
+    assert copied == 4 * (16 * 64 + 10 * 16)
+
+
 def test_the_callers_random_numbers_are_left_alone():
     torch.manual_seed(3)
     expected = torch.rand(4)

@@ -134,7 +134,7 @@ def test_images_that_changed_after_training_are_not_scored_as_the_runs_own(tmp_p
     assert len(evaluate(run, **cache).labels) == 8
     for path in (tmp_path / "images" / split).rglob("*.png"):
         Image.new("L", (8, 8)).save(path)
-    with pytest.raises(RunError, match=f"was trained on other images than folder:.*{run.dataset['fingerprint']} then"):
+    with pytest.raises(RunError, match=f"was trained on other data than folder:.*{run.dataset['fingerprint']} then"):
         evaluate(run, **cache)
     changed = datasets.load(recipe.dataset, tmp_path / "cache")
     assert len(evaluate(run, changed).labels) == 8  # asked for by name

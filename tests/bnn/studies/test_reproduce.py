@@ -75,7 +75,7 @@ def test_a_result_that_is_damaged_does_not_count(tmp_path, harm, said):
         ({"epochs": 14}, (200, 50), "epochs is 7 there and 14 here"),
         ({"seed": 1}, (200, 50), "seed is 0 there and 1 here"),
         ({"lr": 0.1}, (200, 50), "lr is 0.5 there and 0.1 here"),
-        ({}, (100, 50), "the images of digits are not those"),
+        ({}, (100, 50), "the data of digits are not those"),
     ],
 )
 def test_a_result_of_other_settings_does_not_count(tmp_path, fields, subset, said):

@@ -279,7 +279,7 @@ def test_another_recipe_or_dataset_is_refused(finished, digits, small):
         train(small.override(lr=0.1), finished.path, digits)
     with pytest.raises(RunError, match="chain 0 there and 2 here"):
         train(small, finished.path, digits, chain=2)
-    with pytest.raises(RunError, match="images of digits are not those"):
+    with pytest.raises(RunError, match="data of digits are not those"):
         train(small, finished.path, digits.subset(400, 100))
 
 

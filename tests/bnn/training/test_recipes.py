@@ -1,6 +1,7 @@
 """Recipes: data that round-trips, and refuses what makes no sense."""
 
 import dataclasses
+import json
 import re
 
 import numpy as np
@@ -178,3 +179,46 @@ def test_a_format_that_cannot_be_corrected_is_refused_with_the_recipe(weight):
     with pytest.raises(RecipeError, match='weight: in fixed.* use the accumulator "vc"'):
         Recipe(weight="fixed(8,8)", accumulator="vc-released")
     assert Recipe(weight=weight, accumulator="naive").weight == weight
+
+
+# ---- formats by names ------------------------------------------------------------------------------------------------
+
+BY_NAME = {"*norm*": None, "*bias": "fixed(16,12)", "*": " block( 8 , 0 ) "}
+WRITTEN = '{"*norm*": "full", "*bias": "fixed(16,12)", "*": "block(8,0)"}'
+
+
+def test_formats_may_be_told_by_names_and_keep_their_order_wherever_they_are_stored():
+    made = Recipe(weight=BY_NAME, grad={"*": "block(8,0)"})
+    assert made.weight == WRITTEN and len({made, made.override(seed=1), Recipe(weight=WRITTEN, grad=made.grad)}) == 2
+    assert list(made.by_name("weight").items()) == [("*norm*", "full"), ("*bias", "fixed(16,12)"), ("*", "block(8,0)")]
+    assert [fmt and fmt.name for fmt in made.every("weight")] == [None, "fixed(16,12)", "block(8,0)"]
+    assert Recipe.from_json(made.to_json()) == made
+    assert json.loads(made.to_json())["weight"] == json.loads(WRITTEN)  # an object, for whoever edits it
+    assert Recipe.from_dict(json.loads(json.dumps(made.to_dict(), sort_keys=True))) == made
+    turned = Recipe(weight=dict(reversed(BY_NAME.items())), grad=made.grad)
+    assert turned != made and set(turned.differences(made)) == {"weight"}
+    assert made.by_name("activation") == "full" and "block(8,0)" in str(made)
+
+
+def test_formats_by_names_as_typed():
+    name, value = recipes.parse_field('weight={"*norm*": null, "*bias": "fixed(16,12)", "*": "block(8,0)"}')
+    assert Recipe().override(**{name: value}).weight == WRITTEN
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"weight": {"*": "block(8,O)"}}, "weight: 'block.8,O.'"),
+        ({"weight": '{"*": "fixd(8,0)"}'}, 'weight: there is no number format .*Did you mean "fixed'),
+        ({"weight": '{"*": "block(8,0)"'}, "weight: "),
+        ({"weight": '{"a": "full", "a": "block(8,0)"}'}, "weight: 'a' is given twice"),
+        ({"weight": {}}, "weight is {}, but must name formats by patterns"),
+        ({"grad": {1: "full"}}, "grad is {1: 'full'}, but must name"),
+        ({"activation": {"*": "full"}}, "activation is .*, but must be text"),
+        ({"activation": '{"*": "full"}'}, "activation: there is no number format"),
+        ({"weight": {"*": "block(8,0)", "b": "nvfp4"}, "accumulator": "vc"}, "weight: .*variance-corrected"),
+    ],
+)
+def test_formats_by_names_that_make_no_sense_are_refused(fields, message):
+    with pytest.raises(RecipeError, match=message):
+        Recipe(**fields)

@@ -167,7 +167,7 @@ def in_another_run(fields: dict, chain: int, images: int, small, digits, folder:
         ({"seed": 1}, 0, 500, "seed is 1 there and 0 here"),
         ({"lr": 0.25, "temperature": 0.1}, 0, 500, "lr is 0.25 there and 0.5 here; temperature is 0.1 there"),
         ({}, 1, 500, "it is chain 1 there and 0 here"),
-        ({}, 0, 400, "the images of digits are not those that it began with"),
+        ({}, 0, 400, "the data of digits are not those that it began with"),
     ],
 )
 def test_a_sample_of_another_run_is_refused(copied, digits, small, tmp_path, fields, chain, images, said):
