@@ -9,6 +9,7 @@ very same numbers. Without numba the formulas run, with torch's own numbers, sev
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import math
 import os
@@ -26,6 +27,8 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 
 _ALONE = 2**17  # numbers that one thread takes: waking another takes as long as 10,000 of them
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer)
+_PROCESS = os.getpid()
+_Work = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class Arithmetic(NamedTuple):
@@ -285,25 +288,47 @@ def _flat(dense: Tensor) -> np.ndarray:
 def _in_parts(n: int, loop: Callable[[int, int], None]) -> None:
     """loop(start, stop) for all of 0 .. n, on as many threads as torch uses; small tensors do not pay for threads.
 
-    This thread works as well, and all take the next part from one row: waking a thread for each part took longer than
-    the part.
+    All take the next part from one row: one of them may be held up.
     """
     threads = torch.get_num_threads()
     if n <= _ALONE or threads == 1:
         loop(0, n)
         return
     chunk = _loops().CHUNK
-    size = -(-n // (4 * threads * chunk)) * chunk  # a few parts each: one thread may be held up
-    starts = iter(range(0, n, size))
+    size = -(-n // (4 * threads * chunk)) * chunk
+    starts, errors = iter(range(0, n, size)), []
 
-    def work() -> None:
-        for start in starts:
-            loop(start, min(start + size, n))
+    def work(_=None) -> None:
+        try:
+            for start in starts:
+                loop(start, min(start + size, n))
+        except BaseException as error:  # Ctrl-C among them; what called this could only print it
+            errors.append(error)
 
-    others = [_pool(os.getpid(), threads - 1).submit(work) for _ in range(threads - 1)]
-    work()
-    for other in others:
-        other.result()
+    if (team := _team()) is not None and os.getpid() == _PROCESS:
+        team(_Work(work), None, threads, 0)
+    else:
+        others = [_pool(os.getpid(), threads - 1).submit(work) for _ in range(threads - 1)]
+        work()
+        for other in others:
+            other.result()
+    if errors:
+        raise errors[0]
+
+
+@cache
+def _team() -> Callable[..., None] | None:
+    """Have a function called by each of torch's own threads (GNU's OpenMP); None where there are others.
+
+    After a loop of torch's they wait for the next one busily, for milliseconds: threads of ours would have to share
+    the processors with them, and two took as long as one. They do not outlive a fork.
+    """
+    try:
+        parallel = ctypes.CDLL(None).GOMP_parallel
+    except (AttributeError, OSError, TypeError):
+        return None
+    parallel.argtypes, parallel.restype = [_Work, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
+    return parallel
 
 
 @cache

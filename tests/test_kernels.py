@@ -108,7 +108,8 @@ def test_other_types_take_the_formulas(dtype):
 
 @pytest.fixture
 def threads(monkeypatch):
-    """Calls a function with 1, 2 and 3 threads, whatever torch had, and returns what it returned."""
+    """Calls a function with 1, 2 and 3 threads, whatever torch had, then with 3 that are not torch's, and returns what
+    it returned."""
     monkeypatch.setattr(kernels, "_ALONE", 1000)
     before = torch.get_num_threads()
 
@@ -117,7 +118,9 @@ def threads(monkeypatch):
         for count in (1, 2, 3):
             torch.set_num_threads(count)
             results.append(function())
-        return results
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(kernels, "_team", lambda: None)
+            return [*results, function()]
 
     yield called
     torch.set_num_threads(before)
@@ -150,6 +153,19 @@ def test_nor_of_a_step(threads, sampler, accumulator, fmt):
 
     alone, *others = threads(weights)
     assert all(torch.equal(a, b) for other in others for a, b in zip(alone, other, strict=True))
+
+
+@pytest.mark.parametrize("team", [kernels._team, lambda: None])
+def test_what_goes_wrong_in_a_thread_is_raised(threads, monkeypatch, team):
+    monkeypatch.setattr(kernels, "_team", team)
+
+    def fails(start: int, stop: int) -> None:
+        if start > 0:
+            raise KeyboardInterrupt
+
+    torch.set_num_threads(2)
+    with pytest.raises(KeyboardInterrupt):
+        kernels._in_parts(100_000, fails)
 
 
 def test_a_generator_is_asked_once_a_call_whatever_is_drawn():
@@ -346,9 +362,9 @@ import os, torch
 from lpsgld import quantize
 torch.set_num_threads(2)
 x, g = torch.randn(1_000_000), torch.Generator()
-mine = quantize(x, "fixed(8,3)", generator=g.manual_seed(1))
-if (child := os.fork()) == 0:
-    os._exit(0 if torch.equal(quantize(x, "fixed(8,3)", generator=g.manual_seed(1)), mine) else 1)
+mine = quantize(x, "fixed(8,3)", generator=g.manual_seed(1)).numpy()
+if (child := os.fork()) == 0:  # where torch's own threads, of which there are none, are waited for without end
+    os._exit(0 if (quantize(x, "fixed(8,3)", generator=g.manual_seed(1)).numpy() == mine).all() else 1)
 print(os.waitpid(child, 0)[1])
 """
     assert run(code).communicate()[0] == "0\n"
