@@ -14,6 +14,7 @@ import importlib
 import math
 import os
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -27,7 +28,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 
 _ALONE = 2**17  # numbers that one thread takes: waking another takes as long as 10,000 of them
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer)
-_PROCESS = os.getpid()
+_PROCESS, _ROOM = os.getpid(), threading.local()
 _Work = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -109,7 +110,7 @@ def fuses(x: Tensor) -> bool:
 
 def dense(x: Tensor) -> bool:
     """Whether the numbers of x lie one behind the other in memory, in whatever order."""
-    return x.stride() == torch.empty_like(x).stride()
+    return x.is_contiguous() or x.stride() == torch.empty_like(x).stride()
 
 
 @cache
@@ -144,7 +145,14 @@ def _listener(event: ModuleType):
 
 def key(generator: torch.Generator | None) -> int:
     """The key of a call's random numbers, from torch's generator."""
-    return torch.empty((), dtype=torch.int64, device="cpu").random_(-(2**63), None, generator=generator).item() % 2**64
+    return _word().random_(-(2**63), None, generator=generator).item() % 2**64
+
+
+def _word() -> Tensor:
+    """Room for a key, a word for each thread."""
+    if not hasattr(_ROOM, "word"):
+        _ROOM.word = torch.empty((), dtype=torch.int64, device="cpu")
+    return _ROOM.word
 
 
 def drawn(x: Tensor, law: Literal["uniform", "normal"], key: int, stream: int) -> Tensor:
@@ -279,7 +287,8 @@ def _constants(p: Arithmetic) -> np.ndarray:
 
 def _flat(dense: Tensor) -> np.ndarray:
     """The numbers of a tensor without gaps or overlaps in its order in memory."""
-    return dense.detach().as_strided((dense.numel(),), (1,)).numpy()
+    dense = dense.detach()
+    return (dense if dense.is_contiguous() else dense.as_strided((dense.numel(),), (1,))).numpy().reshape(-1)
 
 
 # ---- threads -----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
@@ -102,7 +103,7 @@ class Format(ABC):
         """The codes closest to x, before they are clipped; ties go to even codes, as hardware rounds."""
         return (x / g.gap).round()
 
-    @property
+    @cached_property
     def arithmetic(self) -> Arithmetic | None:
         """What `grid` and `nearest` compute, as numbers for fused loops; None if these cannot."""
         return None

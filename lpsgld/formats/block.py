@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -98,7 +99,7 @@ class Block(Format):
         shift = shift.masked_fill(shift.isinf(), 0.0)
         return (((x + shift) - shift) / g.gap + 0.5).floor()
 
-    @property
+    @cached_property
     def arithmetic(self) -> Arithmetic:
         high, top = 2.0 ** (self.wl - 1) - 1, base.MAX_EXPONENT - (self.wl - 2)
         return Arithmetic(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -83,7 +84,7 @@ class Fixed(Format):
     def nearest(self, x: Tensor, g: Grid) -> Tensor:
         return ((x / g.gap + 0.5) - 0.5).round()  # qtorch's own order: it moves a few neighbours of ties
 
-    @property
+    @cached_property
     def arithmetic(self) -> Arithmetic:
         return Arithmetic(*self.grid(), ties=TIES.index("even after a sum"))
 

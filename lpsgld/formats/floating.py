@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ class Floating(Format):
         high = high if reach is None else high.clamp(max=codes)
         return Grid(gap, -high, high)
 
-    @property
+    @cached_property
     def arithmetic(self) -> Arithmetic:
         return Arithmetic(
             own=1.0,
@@ -126,7 +127,7 @@ class Float(Floating):
     def largest(self) -> float:
         return (2 - 2.0**-self.man) * 2.0 ** min(2 ** (self.exp - 1), base.MAX_EXPONENT)
 
-    @property
+    @cached_property
     def arithmetic(self) -> Arithmetic:
         return super().arithmetic._replace(ties=TIES.index("away"))
 

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -84,7 +85,7 @@ class Scaled(Format):
     def cut_axis(self) -> int | None:
         return -1
 
-    @property
+    @cached_property
     def arithmetic(self) -> Arithmetic:
         return self.element.arithmetic._replace(ties=TIES.index("even"))
 
@@ -190,7 +191,7 @@ class MX(Scaled):
         e = e.masked_fill(largest.isinf(), _BIAS - top).clamp(-_BIAS, _BIAS)
         return torch.ldexp(torch.ones_like(largest), e).masked_fill(largest.isnan(), torch.nan)
 
-    @property
+    @cached_property
     def arithmetic(self) -> Arithmetic:
         element = self.element
         top = math.frexp(element.largest)[1] - 1
