@@ -191,8 +191,24 @@ def _book(options: argparse.Namespace) -> int:
     if options.run and (lacking := list(publish.obstacles(names, run, directory))):
         if status := _execute(directory, lacking, "laptop", out=run):
             return status
-    index = publish.build_book(names, run, options.out.resolve(), directory)
+    recordings = publish.Recordings(publish.recordings.folder(directory))
+    index = publish.build_book(names, run, options.out.resolve(), directory, recordings)
     print(f"the book is made: open {shortened(index)} with a web browser")
+    return 0
+
+
+def _add_record_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="name or number (default: all)")
+
+
+def _record(options: argparse.Namespace) -> int:
+    from lpsgld import publish
+    from lpsgld.batch import notebook
+
+    directory = notebook.find_directory()
+    names = sorted({notebook.resolve(text, directory) for text in options.notebooks}) or notebook.names(directory)
+    recordings = publish.Recordings(publish.recordings.folder(directory))
+    print(publish.recordings.report(recordings.make(publish.players.of_notebooks(directory, names))))
     return 0
 
 
@@ -211,7 +227,9 @@ def _slides(options: argparse.Namespace) -> int:
 
     directory = notebook.find_directory()
     figures = options.figures or directory.parent / "figures"
-    deck = publish.build_deck(options.source or directory / "slides.md", figures, options.out.resolve())
+    recordings = publish.Recordings(publish.recordings.folder(directory))
+    moving = publish.Moving(publish.players.of_figures(directory), recordings)
+    deck = publish.build_deck(options.source or directory / "slides.md", figures, options.out.resolve(), moving)
     print(f"the slides are made: open {shortened(deck)} with a web browser, and press h for the keys")
     return 0
 
@@ -258,6 +276,7 @@ def commands() -> tuple[Command, ...]:
         Command(
             "figures", "draw figures for slides again, by running their notebooks", _add_figures_arguments, _figures
         ),
+        Command("record", "draw all positions of the sliders, for book and slides", _add_record_arguments, _record),
         Command("book", "print executed notebooks as an HTML book", _add_book_arguments, _book),
         Command("slides", "make the deck of slides, one HTML file", _add_slides_arguments, _slides),
         Command("gaussian", "sample a Gaussian, beside the exact law", _add_gaussian_arguments, _gaussian),

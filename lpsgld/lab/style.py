@@ -112,6 +112,16 @@ def color(name: str) -> str:
     return dark if _theme.get() == "dark" else light
 
 
+def counterparts() -> dict[str, str]:
+    """Each colour of the dark theme, in small letters, with the one that has its place in the light theme.
+
+    The other way there is none: what is black on white paper is its target and also what a theme does not touch.
+    """
+    looks = [(dark, light) for _, light, dark, _, _ in _ROLES.values()]
+    pairs = [*zip(_INK["dark"], _INK["light"], strict=True), *looks]
+    return {dark.lower(): light.lower() for dark, light in pairs}
+
+
 def role(name: str, **overrides: Any) -> dict[str, Any]:
     """Keyword arguments for `plot`, `stairs`, `axhline`, ...: colour, dashes, width and label of that role.
 

@@ -1,8 +1,9 @@
 """Executed notebooks and figures for readers without a kernel: a book of HTML pages, and a deck of slides.
 
 `book` makes the book, of the pages that `page` makes; `deck` makes the slides; both take their pictures from
-`pictures` and their prose from `prose`; `assets/` holds the templates, style sheets and scripts. What is made is read
-offline, from a folder or a stick: no script, font or picture comes from elsewhere.
+`pictures`, their sliders from `players`, for which `recordings` has all positions drawn, and their prose from `prose`;
+`assets/` holds the templates, style sheets and scripts. What is made is read offline, from a folder or a stick: no
+script, font or picture comes from elsewhere.
 
 Why not Jupyter Book (MyST)? It needs Node.js, downloads its theme, and draws formulas and widgets with scripts in the
 reader's browser. nbconvert is here anyway, and with a template of our own gives a page of less than a hundred kilobytes
@@ -12,5 +13,7 @@ beside its pictures. Why not reveal.js for the slides? It would have to be copie
 
 from lpsgld.publish.book import build_book, obstacles
 from lpsgld.publish.deck import build_deck
+from lpsgld.publish.players import Moving
+from lpsgld.publish.recordings import Recordings
 
-__all__ = ["build_book", "build_deck", "obstacles"]
+__all__ = ["Moving", "Recordings", "build_book", "build_deck", "obstacles"]

@@ -12,17 +12,24 @@ import lpsgld
 from lpsgld.batch import notebook as notebooks
 from lpsgld.batch.errors import BatchError
 from lpsgld.files import FileError, scratch_folder
+from lpsgld.publish import players
 from lpsgld.publish.page import ASSETS, PICTURES, Files, Page, make_page, render
 from lpsgld.publish.pictures import Gallery
+from lpsgld.publish.recordings import Recordings
 
 MARK = "book.css"  # a folder with this file is a book, and may be replaced by the next one
+SCRIPTS = ("book.js", "player.js")
 _LEAD = ("05-figure-1", "00-story")  # the index shows the first of these figures that there is
 
 
-def build_book(names: Sequence[str], run: Path, out: Path, directory: Path) -> Path:
+def build_book(
+    names: Sequence[str], run: Path, out: Path, directory: Path, recordings: Recordings | None = None
+) -> Path:
     """Make the book of the notebooks `names`, executed in the folder `run`, in the folder `out`; its index is returned.
 
     directory: the notebooks' folder. Figures in dark colours are those of the run, else those of `figures/` beside it.
+    recordings: views that are drawn without a notebook's results move in the book, and those that are not recorded yet
+    are; without it, all stand still.
     Raises BatchError if a notebook cannot be taken (see `obstacles`), or if `out` holds something else.
     """
     if problems := obstacles(names, run, directory):
@@ -33,7 +40,9 @@ def build_book(names: Sequence[str], run: Path, out: Path, directory: Path) -> P
         book = scratch / "book"
         files = Files(book / PICTURES, Gallery(directory.parent / "figures", run / "figures"))
         read = [(notebooks.read(directory / f"{n}.ipynb"), notebooks.load(run / f"{n}.ipynb")) for n in names]
-        pages = [make_page(notebook, executed, names, files) for notebook, executed in read]
+        if recordings:
+            recordings.make(view for _, executed in read for view in players.explored(executed).values())
+        pages = [make_page(notebook, executed, names, files, recordings) for notebook, executed in read]
         _write_pages(book, pages, files)
         _place(book, out)
     return out / "index.html"
@@ -83,13 +92,15 @@ def _write_pages(book: Path, pages: Sequence[Page], files: Files) -> None:
     figures = [files.gallery.figures[name] for name in _LEAD if name in files.gallery.figures]
     lead = (files.show(figures[0]), figures[0].caption) if figures else None
     common = {"pages": pages, "version": lpsgld.__version__, "smoke": any(page.smoke for page in pages)}
+    common["moves"] = any(page.moves for page in pages)
     for previous, page, following in zip([None, *pages], pages, [*pages[1:], None], strict=False):
         html = render("page.html.j2", page=page, previous=previous, next=following, **common)
         (book / page.file).write_text(html, encoding="utf-8")
     (book / "index.html").write_text(render("index.html.j2", page=None, lead=lead, **common), encoding="utf-8")
-    style = (ASSETS / "book.css").read_text(encoding="utf-8")
+    style = "".join((ASSETS / name).read_text(encoding="utf-8") for name in ("book.css", "player.css"))
     (book / MARK).write_text(style + _colours_of_code(), encoding="utf-8")
-    shutil.copyfile(ASSETS / "book.js", book / "book.js")
+    for name in SCRIPTS:
+        shutil.copyfile(ASSETS / name, book / name)
 
 
 def _colours_of_code() -> str:

@@ -27,6 +27,7 @@ from lpsgld.files import write_atomically
 from lpsgld.publish import prose
 from lpsgld.publish.page import ASSETS, render
 from lpsgld.publish.pictures import Gallery
+from lpsgld.publish.players import Moving
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,11 @@ class Slide:
     kind: str
 
 
-def build_deck(source: Path, figures: Path, out: Path) -> Path:
+def build_deck(source: Path, figures: Path, out: Path, moving: Moving | None = None) -> Path:
     """Make the deck of the Markdown file `source`, with the figures of the folder `figures`; the file is returned.
+
+    moving: the figures that move, each with its view, and the recordings, to which those that lack are added; without
+    it, all stand still.
 
     Raises BatchError, naming the slide, for an unknown figure, a formula that is not TeX, a slide without a title or
     notes, or one with two figures; FileError if the file cannot be written.
@@ -54,8 +58,14 @@ def build_deck(source: Path, figures: Path, out: Path) -> Path:
     if not texts:
         raise BatchError(f"{source} holds no slide: begin with `# One message, as a sentence`")
     gallery = Gallery(figures)
-    slides = [_slide(number, text, gallery) for number, text in enumerate(texts, start=1)]
-    parts = {name: Markup((ASSETS / f"deck.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
+    shown = set(re.findall(r"^!\[[^]]*\]\(([^ )]+)", "\n".join(texts), flags=re.M))
+    moving = moving or Moving({})
+    moving.record(shown)
+    slides = [_slide(number, text, gallery, moving) for number, text in enumerate(texts, start=1)]
+    parts = {
+        kind: Markup("\n").join(Markup((ASSETS / f"{name}.{kind}").read_text("utf-8")) for name in ("deck", "player"))
+        for kind in ("css", "js")
+    }
     write_atomically(out, render("deck.html.j2", slides=slides, **parts))
     return out
 
@@ -66,7 +76,7 @@ def split(text: str) -> list[str]:
     return [part.strip() for part in re.split(r"^---[ \t]*$", text, flags=re.M) if part.strip()]
 
 
-def _slide(number: int, text: str, gallery: Gallery) -> Slide:
+def _slide(number: int, text: str, gallery: Gallery, moving: Moving) -> Slide:
     with about(f"slide {number} ({text.splitlines()[0].lstrip('# ')})"):
         shown, *spoken = re.split(r"^Note:[ \t]*$", text, maxsplit=1, flags=re.M)
         body, notes = prose.to_soup(shown), prose.to_soup("".join(spoken))
@@ -80,14 +90,15 @@ def _slide(number: int, text: str, gallery: Gallery) -> Slide:
         if len(images) > 1:
             raise BatchError("it shows two figures: one message needs one; make two slides")
         for image in images:
-            _place(image, gallery)
+            _place(image, gallery, moving)
     kind = "figure" if images else "opening" if number == 1 else "text"
     return Slide(Markup(heading.decode_contents()), Markup(str(body)), Markup(str(notes)), kind)
 
 
-def _place(image: Tag, gallery: Gallery) -> None:
-    """Put the figure that `image` names in its place, frame by frame, with its caption."""
-    figure = gallery.named(str(image.get("src", "")))
+def _place(image: Tag, gallery: Gallery, moving: Moving) -> None:
+    """Put the figure that `image` names in its place, frame by frame, with its caption; the last frame may move."""
+    identifier = str(image.get("src", ""))
+    figure = gallery.named(identifier)
     frames = figure.frames if image.get("title") != "whole" else figure.frames[-1:]
     alts = [f"{figure.title}, step {step} of {len(frames)}" for step in range(1, len(frames))] + [figure.alt]
     shown = Markup().join(
@@ -95,7 +106,9 @@ def _place(image: Tag, gallery: Gallery) -> None:
         for (light, dark), alt in zip(frames, alts, strict=True)
     )
     html = Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(shown, figure.caption)
-    (image.find_parent("p") or image).replace_with(BeautifulSoup(html, "html.parser"))
+    soup = BeautifulSoup(html, "html.parser")
+    moving.mount(soup.find_all("div", class_="frame")[-1], identifier)
+    (image.find_parent("p") or image).replace_with(soup)
 
 
 def _image(path: Path, alt: str, theme: str) -> Markup:

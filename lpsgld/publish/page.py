@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from mimetypes import guess_extension
@@ -21,8 +21,9 @@ from nbconvert import HTMLExporter
 from lpsgld.batch.errors import BatchError, about
 from lpsgld.batch.export import PREFERENCE, without_widgets
 from lpsgld.batch.notebook import Notebook
-from lpsgld.publish import prose
+from lpsgld.publish import players, prose
 from lpsgld.publish.pictures import Figure, Gallery
+from lpsgld.publish.recordings import Recordings, find
 
 ASSETS = Path(__file__).with_name("assets")
 PICTURES = "pictures"  # the folder beside the pages
@@ -42,17 +43,26 @@ class Page:
     body: str
     sections: tuple[tuple[str, str], ...]
     claims: int
+    moves: bool
     smoke: bool
 
 
-def make_page(notebook: Notebook, content: nbformat.NotebookNode, pages: Container[str], files: Files) -> Page:
+def make_page(
+    notebook: Notebook,
+    content: nbformat.NotebookNode,
+    pages: Container[str],
+    files: Files,
+    recordings: Recordings | None = None,
+) -> Page:
     """The page of an executed notebook; its pictures are added to `files`.
 
-    pages: names of the notebooks that the book holds. Raises BatchError, naming the notebook, for a formula that is
+    pages: names of the notebooks that the book holds. recordings: of the views that move on the page; without, all
+    stand still. Raises BatchError, naming the notebook, for a formula that is
     not TeX, a picture without an alternative text, or a picture that is not there.
     """
     with about(f"notebook {notebook.name}"):
-        body = prose.typeset(BeautifulSoup(_export(content), "html.parser"))
+        moving = players.explored(content) if recordings else {}
+        body = prose.typeset(BeautifulSoup(_export(content, moving), "html.parser"))
         for picture in body.find_all("img"):
             _keep_picture(picture, notebook.path.parent, files)
         for link in body.find_all("a", href=True):
@@ -60,6 +70,9 @@ def make_page(notebook: Notebook, content: nbformat.NotebookNode, pages: Contain
         for code in body.find_all("code"):  # "Next: `01_number_formats`"
             if code.string in pages and code.string != notebook.name and not code.find_parent(["a", "pre"]):
                 code.wrap(body.new_tag("a", href=f"{code.string}.html"))
+        for place in body.select("[data-view]"):
+            name = str(place["data-view"])
+            players.mount(place, find(name), recordings.load(name))
     streams = [o.text for cell in content.cells for o in cell.get("outputs", []) if o.output_type == "stream"]
     takes = re.search(r"\*\*Takes\*\* (\d+) minutes", content.cells[0].source if content.cells else "")
     return Page(
@@ -70,6 +83,7 @@ def make_page(notebook: Notebook, content: nbformat.NotebookNode, pages: Contain
         body=str(body),
         sections=tuple((h["id"], h.get_text().removesuffix("¶").strip()) for h in body.find_all("h2", id=True)),
         claims=sum(line.startswith("✓ ") for text in streams for line in text.splitlines()),
+        moves=bool(moving),
         smoke=content.metadata.get("papermill", {}).get("parameters", {}).get("smoke") is True,
     )
 
@@ -103,10 +117,14 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def _export(content: nbformat.NotebookNode) -> str:
+def _export(content: nbformat.NotebookNode, views: Mapping[int, str]) -> str:
+    """The notebook as HTML; the outputs of a cell that has a view stand together in an element that names it."""
+    content = without_widgets(content)
+    for number, view in views.items():
+        content.cells[number].metadata["view"] = view
     exporter = HTMLExporter(extra_template_basedirs=[str(ASSETS)], template_name="notebook")
     exporter.config.NbConvertBase.display_data_priority = list(PREFERENCE)
-    return exporter.from_notebook_node(without_widgets(content))[0]
+    return exporter.from_notebook_node(content)[0]
 
 
 def _keep_picture(picture: Tag, directory: Path, files: Files) -> None:

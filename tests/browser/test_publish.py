@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from lpsgld import batch
 from lpsgld.publish import build_book, build_deck
@@ -24,43 +22,6 @@ pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
 STORY = "00_start_here"  # has formulas, sliders, saved figures, predictions and solutions
-
-
-@dataclass
-class Window:
-    """A window without a network: what it asked for in vain, and what it complained about."""
-
-    page: Page
-    asked: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-    def open(self, path: Path) -> Page:
-        self.page.goto(path.as_uri())
-        return self.page
-
-    def check(self) -> None:
-        assert not self.asked, f"asked the network: {self.asked}"
-        assert not self.errors, f"errors on the console: {self.errors}"
-
-
-@pytest.fixture
-def window(browser: Browser) -> Iterator[Window]:
-    context = browser.new_context(viewport={"width": 1280, "height": 720}, color_scheme="light", offline=True)
-    opened = Window(context.new_page())
-
-    def guard(route) -> None:
-        url = route.request.url
-        if url.startswith(("file:", "data:")):
-            route.continue_()
-        else:
-            opened.asked.append(url)
-            route.abort()
-
-    context.route("**/*", guard)
-    opened.page.on("console", lambda message: message.type == "error" and opened.errors.append(message.text))
-    opened.page.on("pageerror", lambda error: opened.errors.append(str(error)))
-    yield opened
-    context.close()
 
 
 # ---- the book --------------------------------------------------------------------------------------------------------

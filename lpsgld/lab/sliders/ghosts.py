@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from matplotlib.container import BarContainer
 from matplotlib.lines import Line2D
@@ -13,15 +15,19 @@ from lpsgld.lab.sliders.view import Artists, View
 
 @style.styled
 def pin(view: View, artists: Artists) -> list[Line2D]:
-    """Add a ghost of each visible artist named in `view.ghosts`, as it is drawn now; the ghosts are returned."""
+    """Add a ghost of each visible artist named in `view.ghosts`, as it is drawn now; the ghosts are returned.
+
+    The ghost of the n-th of these artists has the group identifier "pinned-n", by which an SVG's reader finds it.
+    """
     ghosts = []
-    for entry in map(artists.get, view.ghosts):
-        for artist in entry if type(entry) in (list, tuple) else [entry]:
-            drawn = artist.patches[0] if isinstance(artist, BarContainer) else artist
-            if drawn.get_visible():
-                look = style.role("pinned", label="_pinned", zorder=drawn.get_zorder() + 0.1)
-                steps = artist.get_drawstyle() if isinstance(artist, Line2D) else "default"
-                ghosts.append(drawn.axes.add_line(Line2D(*outline(artist), **look, drawstyle=steps)))
+    entries = [entry if type(entry) in (list, tuple) else [entry] for entry in map(artists.get, view.ghosts)]
+    for number, artist in enumerate(itertools.chain(*entries)):
+        drawn = artist.patches[0] if isinstance(artist, BarContainer) else artist
+        if drawn.get_visible():
+            look = style.role("pinned", label="_pinned", zorder=drawn.get_zorder() + 0.1)
+            steps = artist.get_drawstyle() if isinstance(artist, Line2D) else "default"
+            ghost = Line2D(*outline(artist), **look, drawstyle=steps, gid=f"pinned-{number}")
+            ghosts.append(drawn.axes.add_line(ghost))
     return ghosts
 
 

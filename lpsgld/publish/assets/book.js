@@ -47,6 +47,6 @@ document.addEventListener("keydown", (event) => {
   if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
   const way = { ArrowLeft: "prev", ArrowRight: "next" }[event.key];
   const link = way && document.querySelector(`.leaf a[rel=${way}]`);
-  const scrolls = event.target.closest?.("pre, .output, .picture, summary");
+  const scrolls = event.target.closest?.("pre, .output, .picture, summary, input");
   if (link && !scrolls) location.href = link.href;
 });

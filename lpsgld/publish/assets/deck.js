@@ -16,6 +16,7 @@ function show(toSlide, toFrame = 0) {
   const frames = framesOf(slides[slide]);
   frame = Math.min(toFrame, Math.max(frames.length - 1, 0));
   for (const other of slides) other.classList.toggle("now", other === slides[slide]);
+  if (!slides[slide].contains(document.activeElement)) document.activeElement?.blur(); // a slider out of sight
   frames.forEach((other, place) => other.classList.toggle("now", place === frame));
   document.getElementById("place").textContent = `${slide + 1} / ${slides.length}`;
   history.replaceState(null, "", `#${slide + 1}`);
@@ -107,6 +108,8 @@ function onKey(event) {
   if (event.altKey || event.ctrlKey || event.metaKey) return;
   if (keys.open && !["h", "?"].includes(event.key)) return;
   if ([" ", "Enter"].includes(event.key) && event.target.closest?.("button, a")) return;
+  // Arrows move the slider in focus; what a clicker sends turns the slide all the same.
+  if (event.target.closest?.("input") && /^(Arrow|Home|End| )/.test(event.key)) return;
   const action = ACTIONS[event.key];
   if (!action) return;
   event.preventDefault();
@@ -115,8 +118,11 @@ function onKey(event) {
 
 let touched = null;
 document.addEventListener("keydown", onKey);
-document.addEventListener("touchstart", (event) => { touched = event.changedTouches[0].clientX; }, { passive: true });
+document.addEventListener("touchstart", (event) => {
+  touched = event.target.closest?.(".settings") ? null : event.changedTouches[0].clientX;
+}, { passive: true });
 document.addEventListener("touchend", (event) => {
+  if (touched === null) return;
   const way = event.changedTouches[0].clientX - touched;
   if (Math.abs(way) > 60) (way < 0 ? forward : back)();
 });

@@ -1,0 +1,181 @@
+// Moves recorded views (see recording.py). Each `.player` holds the stills of a view and its recording, deflated; where a
+// browser cannot unpack it, or runs no script, the stills stay. Colours follow the page: the pictures say light-dark().
+"use strict";
+
+(() => {
+  const SVG = "http://www.w3.org/2000/svg";
+  // Identifiers in a picture are its own: each one lives in a shadow tree, where no other page or player meets them.
+  const INSIDE = ":host { display: block } svg { display: block; width: 100%; height: 100% } .pinned:not(.shown) { display: none }";
+  let made = 0;
+
+  function element(name, attributes = {}, ...children) {
+    const one = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) one.setAttribute(key, value);
+    one.append(...children);
+    return one;
+  }
+
+  async function unpack(text) {
+    const bytes = Uint8Array.from(atob(text.trim()), (letter) => letter.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return new Response(stream).json();
+  }
+
+  // A difference as Python writes it with :+.3g
+  function signed(value) {
+    const trim = (text) => (text.includes(".") ? text.replace(/\.?0+$/, "") : text);
+    const [digits, exponent] = Math.abs(value).toExponential(2).split("e");
+    const sign = value < 0 ? "-" : "+";
+    if (exponent < -4 || exponent > 2) return `${sign}${trim(digits)}e${exponent[0]}${exponent.slice(1).padStart(2, "0")}`;
+    return sign + trim(Math.abs(value).toFixed(2 - exponent));
+  }
+
+  class Player {
+    constructor(place, recording) {
+      this.recording = recording;
+      this.lines = recording.lines.split("\n");
+      this.name = `player-${(made += 1)}`;
+      this.start = JSON.parse(place.dataset.start);
+      this.at = [...this.start];
+      this.seed = 0;
+      this.pinned = null;
+      const [width, height] = recording.size;
+      this.svg = document.createElementNS(SVG, "svg");
+      this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+      this.picture = element("div", { class: "moving", role: "img" });
+      this.picture.attachShadow({ mode: "open" }).append(element("style", {}, INSIDE), this.svg);
+      this.numbers = element("p", { class: "numbers", role: "status" });
+      this.controls = recording.controls.map((control, which) => this.control(control, which));
+      const buttons = element("div", { class: "buttons" }, this.button("Reset", "Back to where this picture started", () => this.reset()));
+      if (recording.pins) {
+        this.pinButton = this.button("Pin", "Keep a grey copy of the curves for comparison", () => this.pin(!this.pinned));
+        buttons.append(this.pinButton);
+      }
+      if (recording.seeds.length > 1) {
+        buttons.append(this.button("New seed", `The same with other random numbers, of ${recording.seeds.length} recorded`, () => this.reseed()));
+      }
+      const controls = element("div", { class: "settings" }, ...this.controls.map((control) => control.row), buttons);
+      this.draw();
+      const panel = element("div", { class: "panel", role: "group", "aria-label": recording.title }, controls, this.picture, this.numbers);
+      place.prepend(panel);
+      place.classList.add("live");
+    }
+
+    button(label, title, action) {
+      const one = element("button", { type: "button", title }, label);
+      one.addEventListener("click", action);
+      return one;
+    }
+
+    // A row of the panel for one control, and a function that shows where it is.
+    control({ label, kind, texts }, which) {
+      const move = (to) => { this.at[which] = to; this.draw(); };
+      const id = `${this.name}-${which}`;
+      if (kind === "buttons") {
+        const choices = texts.map((text, place) => {
+          const input = element("input", { type: "radio", name: id, value: place });
+          input.addEventListener("change", () => move(place));
+          return [input, element("label", {}, input, element("span", {}, text))];
+        });
+        const row = element("fieldset", {}, element("legend", {}, label), ...choices.map((choice) => choice[1]));
+        return { row, show: (place) => { choices[place][0].checked = true; } };
+      }
+      const input = element("input", { type: "range", id, min: 0, max: texts.length - 1, step: 1 });
+      const value = element("output", { for: id });
+      input.addEventListener("input", () => move(Number(input.value)));
+      const show = (place) => {
+        input.value = place;
+        input.setAttribute("aria-valuetext", texts[place]);
+        value.textContent = texts[place];
+      };
+      return { row: element("div", { class: "slider" }, element("label", { for: id }, label), input, value), show };
+    }
+
+    // The number of the frame: the seed changes last, the last control first.
+    frame() {
+      return this.recording.controls.reduce((place, { texts }, which) => place * texts.length + this.at[which], this.seed);
+    }
+
+    words() {
+      const texts = this.recording.controls.map(({ label, texts }, which) => `${label} = ${texts[this.at[which]]}`);
+      if (this.recording.seeds.length) texts.push(`seed = ${this.recording.seeds[this.seed]}`);
+      return texts.join(", ");
+    }
+
+    draw() {
+      const frame = this.frame();
+      let line = 0;
+      this.svg.innerHTML = this.recording.frames[frame].map((way) => this.lines[(line += way)]).join("\n");
+      if (this.pinned) this.pinned.ghosts.forEach((ghost) => this.haunt(ghost));
+      this.controls.forEach((control, which) => control.show(this.at[which]));
+      const texts = this.texts(frame);
+      this.numbers.replaceChildren(...texts.map((text) => element("span", {}, text)));
+      if (this.pinned) this.numbers.append(element("span", { class: "how" }, `grey, dashed: pinned at ${this.pinned.words}`));
+      this.picture.setAttribute("aria-label", `${this.recording.title}: ${this.words()}. ${texts.join(", ")}`);
+    }
+
+    texts(frame) {
+      const { numbers, texts, seeds } = this.recording;
+      const seed = seeds.length ? [`seed ${seeds[this.seed]}`] : [];
+      if (!this.pinned) return [...seed, ...texts[frame]];
+      const { frame: then } = this.pinned;
+      const number = (text) => text.slice(text.lastIndexOf(" = ") + 3);
+      return [...seed, ...Object.keys(numbers[frame]).map((name, place) => {
+        const difference = signed(numbers[frame][name] - numbers[then][name]);
+        return `${texts[frame][place]} (pinned ${number(texts[then][place])}, difference ${difference})`;
+      })];
+    }
+
+    pin(on) {
+      this.pinned = null;
+      if (on) {
+        this.draw();
+        const ghosts = [...this.svg.querySelectorAll(".pinned")].map((ghost) => ghost.cloneNode(true));
+        this.pinned = { frame: this.frame(), words: this.words(), ghosts };
+      }
+      this.pinButton.textContent = on ? "Unpin" : "Pin";
+      this.draw();
+    }
+
+    // Show a pinned curve in the place of this picture's own, moved as its axes have moved.
+    haunt(ghost) {
+      const copy = ghost.cloneNode(true);
+      const own = this.svg.querySelector(`#${ghost.id}`);
+      copy.classList.add("shown");
+      if (own && own.dataset.box !== ghost.dataset.box) {
+        const [from, to] = [ghost, own].map((one) => one.dataset.box.split(" ").map(Number));
+        const [x, y] = [0, 2].map((axis) => {
+          const stretch = (to[axis + 1] - to[axis]) / (from[axis + 1] - from[axis]);
+          return (text) => (to[axis] + stretch * (Number(text) - from[axis])).toFixed(3);
+        });
+        for (const path of copy.querySelectorAll("path")) {
+          path.setAttribute("d", path.getAttribute("d").replace(/(-?[\d.]+) (-?[\d.]+)/g, (_, left, top) => `${x(left)} ${y(top)}`));
+        }
+      }
+      if (own) own.replaceWith(copy);
+      else this.svg.querySelector("g").append(copy);
+    }
+
+    reset() {
+      this.at = [...this.start];
+      this.seed = 0;
+      if (this.pinned) this.pin(false);
+      else this.draw();
+    }
+
+    reseed() {
+      this.seed = (this.seed + 1) % this.recording.seeds.length;
+      this.draw();
+    }
+  }
+
+  async function begin() {
+    if (typeof DecompressionStream === "undefined") return;
+    for (const place of document.querySelectorAll(".player")) {
+      new Player(place, await unpack(place.querySelector("script").textContent));
+    }
+  }
+
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
+  else begin();
+})();

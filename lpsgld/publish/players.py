@@ -1,0 +1,109 @@
+"""Recorded views in pages: which cell or figure shows which view, and what a page needs to move it.
+
+A page moves a view if it holds an element of class `player` with its recording, and the script and the style sheet of
+players, once.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from base64 import b64encode
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from bs4 import BeautifulSoup, Tag
+
+from lpsgld.batch import notebook
+from lpsgld.batch.errors import BatchError
+from lpsgld.lab.sliders import recording
+from lpsgld.lab.sliders.view import View
+from lpsgld.publish.recordings import Recordings, find
+
+_VIEWS = "lpsgld.lab.views"
+
+
+def explored(content: nbformat.NotebookNode) -> dict[int, str]:
+    """The views that a notebook explores just as they are imported, each under the number of its cell."""
+    return {number: view for number, name, view, _ in _calls(content) if name == "explore"}
+
+
+def saved(content: nbformat.NotebookNode) -> dict[str, str]:
+    """The views of which a notebook saves a figure, by the figure's identifier."""
+    return {texts[0]: view for _, name, view, texts in _calls(content) if name == "save_figure" and texts}
+
+
+def of_notebooks(directory: Path, names: Sequence[str]) -> list[str]:
+    """All views that these notebooks of the folder explore and that need nothing which a notebook computes."""
+    contents = (notebook.load(directory / f"{name}.ipynb") for name in names)
+    return list(dict.fromkeys(view for content in contents for view in explored(content).values()))
+
+
+def of_figures(directory: Path) -> dict[str, str]:
+    """The view of each figure that the notebooks in this folder save of one, by the figure's identifier."""
+    contents = (notebook.load(directory / f"{name}.ipynb") for name in notebook.names(directory))
+    return {identifier: view for content in contents for identifier, view in saved(content).items()}
+
+
+def mount(place: Tag, view: View, packed: bytes, **settings: Any) -> None:
+    """Make a player of this element, which holds the view's stills; it begins with the defaults, but for `settings`."""
+    place["class"] = [*place.get("class", []), "player"]
+    place["data-start"] = json.dumps(recording.place(view, view.parameters(**settings)))
+    # of a type that no browser knows: none runs it
+    script = BeautifulSoup('<script type="application/x-deflate"></script>', "html.parser").script
+    script.string = b64encode(packed).decode("ascii")
+    place.append(script)
+
+
+@dataclass(frozen=True)
+class Moving:
+    """Figures that move: the view of each, by its identifier, and the recordings."""
+
+    views: Mapping[str, str]
+    recordings: Recordings | None = None
+
+    def record(self, identifiers: Collection[str]) -> None:
+        """Record the views of these figures that are not recorded yet."""
+        if self.recordings:
+            self.recordings.make(view for identifier, view in self.views.items() if identifier in identifiers)
+
+    def mount(self, place: Tag, identifier: str) -> None:
+        """Let the stills in this element move, if they are a figure that does, from the settings of the figure on."""
+        if self.recordings and (name := self.views.get(identifier)):
+            view = find(name)
+            mount(place, view, self.recordings.load(name), **(view.slide.settings if view.slide else {}))
+
+
+def _calls(content: nbformat.NotebookNode) -> Iterator[tuple[int, str, str, list[str]]]:
+    """The calls `lab.NAME(views.VIEW, "text", ...)`: number of the cell, NAME, the view's whole name, the texts."""
+    modules: dict[str, str] = {}
+    for number, cell in enumerate(content.cells):
+        for node in _nodes(cell):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_VIEWS):
+                modules |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Name(id="lab"), attr=called),
+                    args=[ast.Attribute(value=ast.Name(id=module), attr=attribute), *others],
+                    keywords=[],
+                ) if module in modules and _is_view(view := f"{modules[module]}.{attribute}"):
+                    yield number, called, view, [o.value for o in others if isinstance(o, ast.Constant)]
+
+
+def _nodes(cell: nbformat.NotebookNode) -> Iterator[ast.AST]:
+    """What a code cell consists of; nothing, if it is not Python alone."""
+    try:
+        yield from ast.walk(ast.parse(cell.source if cell.cell_type == "code" else ""))
+    except SyntaxError:
+        return
+
+
+def _is_view(name: str) -> bool:
+    try:
+        find(name)
+    except BatchError:
+        return False
+    return True
