@@ -181,9 +181,7 @@ def test_a_pinned_curve_follows_axes_that_move(page_of_stories, window):
     law.get_by_role("button", name="Pin").click()
 
     def height() -> float:
-        return law.locator(".moving").evaluate(
-            "host => host.shadowRoot.querySelector('#pinned-0.shown path').getBBox().height"
-        )
+        return law.locator(".moving").evaluate("host => host.shadowRoot.querySelector('.shown path').getBBox().height")
 
     before = height()
     law.get_by_role("slider", name="word length W").press("Home")

@@ -15,8 +15,8 @@ import pytest
 from playwright.sync_api import Page
 
 from lpsgld import batch
-from lpsgld.publish import build_book, build_deck
-from tests.publish.made_up import png, write_book_sources
+from lpsgld.publish import Moving, Recordings, build_book, build_deck
+from tests.publish.made_up import png, write_book_sources, write_figure
 
 pytestmark = pytest.mark.browser
 
@@ -41,7 +41,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("story")
     (result,) = batch.run_notebooks([STORY], "smoke", out=root / "run")
     assert result.status == "passed", result.reason
-    return build_book([STORY], root / "run", root / "book", ROOT / "notebooks").parent
+    return build_book([STORY], root / "run", root / "book", ROOT / "notebooks", Recordings(root / "views")).parent
 
 
 def check_page(page: Page) -> None:
@@ -92,6 +92,17 @@ def test_the_real_notebook_shows_formulas_pictures_and_claims(story, window, scr
     assert page.locator("article .picture img.light").count() == 1  # saved, and not shown by a slider before
     assert page.locator("article .picture img.card").count() >= 2  # of the slider
     assert page.get_by_text("✓ the same at α = 0.0001").first.is_visible()
+    window.check()
+
+
+def test_the_slider_of_the_book_moves_and_its_keys_turn_no_page(story, window, screenshots):
+    page = window.open(story / f"{STORY}.html")
+    slider = page.get_by_role("slider", name="step size α")
+    assert not page.locator(".player .picture").first.is_visible()
+    slider.press("ArrowRight")
+    assert slider.get_attribute("aria-valuetext") == "0.005" and page.url.endswith(f"{STORY}.html")
+    assert page.locator(".numbers").inner_text().startswith("spread, 8 bits, naive = 1.124")
+    page.screenshot(path=screenshots / "book-slider.png")
     window.check()
 
 
@@ -223,6 +234,62 @@ def test_notes_are_below_the_slide_and_in_the_speakers_window(talk, window):
     assert place(page) == "2 / 20" == speaker.locator("#place").inner_text()
     assert speaker.locator("#following").inner_text().startswith("Next: Many networks")
     assert re.fullmatch(r"\d\d:\d\d", speaker.locator("#clock").inner_text())
+    window.check()
+
+
+MOVING_SLIDES = """# One
+Text
+
+Note:
+First.
+---
+# Two
+![](00-story)
+
+Note:
+Second.
+---
+# Three
+Text
+
+Note:
+Third.
+"""
+
+
+@pytest.fixture(scope="module")
+def moving_talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up talk whose second slide builds up in two frames and then moves."""
+    root = tmp_path_factory.mktemp("moving-talk")
+    write_figure(root, "00-story", frames=2)
+    (root / "slides.md").write_text(MOVING_SLIDES, encoding="utf-8")
+    moving = Moving({"00-story": "lpsgld.lab.views.start_here.story"}, Recordings(root / "views"))
+    return build_deck(root / "slides.md", root, root / "slides.html", moving)
+
+
+def test_arrows_move_a_slider_in_focus_and_else_the_slide(moving_talk, window, screenshots):
+    page = window.open(moving_talk)
+    slider = page.get_by_role("slider", name="step size α")
+    page.keyboard.press("ArrowRight")
+    assert place(page) == "2 / 3" and not slider.is_visible(), "the first frame stands still"
+    page.keyboard.press("ArrowRight")
+    assert place(page) == "2 / 3" and slider.get_attribute("aria-valuetext") == "0.0001", "as the figure is drawn"
+    page.screenshot(path=screenshots / "slide-moving.png")
+    face, picture = page.locator(".slide.now .face"), page.locator(".slide.now .moving")
+    assert picture.bounding_box()["height"] > 0.6 * face.bounding_box()["height"]
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert slider.get_attribute("aria-valuetext") == "0.0005" and place(page) == "2 / 3"
+    page.keyboard.press("d")
+    assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(22, 24, 29)"
+    assert not page.locator(".slide.now img:visible").count(), "no still beside it, in no theme"
+    page.keyboard.press("PageDown")  # what a clicker sends
+    assert place(page) == "3 / 3"
+    page.keyboard.press("ArrowLeft")
+    assert place(page) == "2 / 3" and slider.get_attribute("aria-valuetext") == "0.0005"
+    page.keyboard.press("ArrowLeft")
+    assert place(page) == "2 / 3" and not slider.is_visible()
     window.check()
 
 

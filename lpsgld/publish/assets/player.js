@@ -104,14 +104,39 @@
 
     draw() {
       const frame = this.frame();
-      let line = 0;
-      this.svg.innerHTML = this.recording.frames[frame].map((way) => this.lines[(line += way)]).join("\n");
+      this.svg.querySelectorAll(".shown").forEach((ghost) => ghost.remove());
+      this.show(this.parts(frame));
       if (this.pinned) this.pinned.ghosts.forEach((ghost) => this.haunt(ghost));
       this.controls.forEach((control, which) => control.show(this.at[which]));
       const texts = this.texts(frame);
       this.numbers.replaceChildren(...texts.map((text) => element("span", {}, text)));
       if (this.pinned) this.numbers.append(element("span", { class: "how" }, `grey, dashed: pinned at ${this.pinned.words}`));
       this.picture.setAttribute("aria-label", `${this.recording.title}: ${this.words()}. ${texts.join(", ")}`);
+    }
+
+    // A picture's parts: each thing in its axes (three spaces from the margin) by its name, and what is around them.
+    parts(frame) {
+      const parts = [["", []]];
+      let line = 0;
+      for (const way of this.recording.frames[frame]) {
+        const text = this.lines[(line += way)];
+        if (text.startsWith('   <g id="')) parts.push([text.split('"', 2)[1], []]);
+        parts.at(-1)[1].push(text);
+        if (text === "   </g>") parts.push(["", []]);
+      }
+      return parts.map(([name, texts]) => [name, texts.join("\n")]);
+    }
+
+    // Replace the parts that differ from what is shown: to draw all takes longer than a slider waits.
+    show(parts) {
+      const old = this.shown;
+      this.shown = parts;
+      const other = parts.filter((part, place) => part[1] !== old?.[place]?.[1]);
+      if (parts.length === old?.length && parts.every(([name], place) => name === old[place][0]) && other.every(([name]) => name)) {
+        for (const [name, text] of other) this.picture.shadowRoot.getElementById(name).outerHTML = text.trimStart();
+      } else {
+        this.svg.innerHTML = parts.map((part) => part[1]).join("\n");
+      }
     }
 
     texts(frame) {
@@ -142,6 +167,7 @@
       const copy = ghost.cloneNode(true);
       const own = this.svg.querySelector(`#${ghost.id}`);
       copy.classList.add("shown");
+      copy.removeAttribute("id");
       if (own && own.dataset.box !== ghost.dataset.box) {
         const [from, to] = [ghost, own].map((one) => one.dataset.box.split(" ").map(Number));
         const [x, y] = [0, 2].map((axis) => {
@@ -152,7 +178,7 @@
           path.setAttribute("d", path.getAttribute("d").replace(/(-?[\d.]+) (-?[\d.]+)/g, (_, left, top) => `${x(left)} ${y(top)}`));
         }
       }
-      if (own) own.replaceWith(copy);
+      if (own) own.after(copy);
       else this.svg.querySelector("g").append(copy);
     }
 
