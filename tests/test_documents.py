@@ -12,7 +12,7 @@ import lpsgld
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("lpsgld", "notebooks", "tests", "benchmarks")
 ENDINGS = ("py", "ipynb", "yaml", "yml", "toml", "md", "txt", "cff")
-GIVEN_BY_THE_READER = {"out.ipynb", "NN_name.ipynb"}
+GIVEN_BY_THE_READER = {"out.ipynb", "NN_name.ipynb", "mine.py"}
 
 
 def named_paths(text: str) -> set[str]:

@@ -16,7 +16,7 @@ from typing import Any
 from lpsgld.bnn.data import datasets
 from lpsgld.bnn.data.arrays import Data
 from lpsgld.bnn.judging import ensemble, records
-from lpsgld.bnn.network import models
+from lpsgld.bnn.network import models, sequences
 from lpsgld.bnn.studies import reproduce
 from lpsgld.bnn.training import loop, recipes, runs, torchrun
 from lpsgld.bnn.training.recipes import Recipe, RecipeError
@@ -24,7 +24,8 @@ from lpsgld.files import user_path
 from lpsgld.text import columns
 
 _DATASETS = (
-    f"{', '.join(datasets.NAMES)}, {datasets.FOLDER}PATH (images in train/<class>/ and test/<class>/), or a function "
+    f"{', '.join(datasets.NAMES)}, {datasets.FOLDER}PATH (images in train/<class>/ and test/<class>/), "
+    f"{datasets.TEXTS}PATH (texts there), or a function "
     "of yours that returns data, package.module:function"
 )
 _OWN = "a function of yours that makes the network, package.module:function, found here or where Python finds modules"
@@ -42,7 +43,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run; new, or of this run")
     parser.add_argument("--dataset", metavar="D", help=f"{_DATASETS}; the recipe's, if not given")
     parser.add_argument(
-        "--model", metavar="M", help=f"{', '.join(models.MODELS)}, or {_OWN}; the recipe's, if not given"
+        "--model",
+        metavar="M",
+        help=f"{', '.join((*models.MODELS, *sequences.MODELS))}, or {_OWN}; the recipe's, if not given",
     )
     _add_settings(parser)
     _add_speed(parser)
@@ -150,7 +153,7 @@ def recipes_command(options: argparse.Namespace) -> int:
                 name,
                 r.dataset,
                 r.sampler,
-                r.weight,
+                r.weight if len(r.every("weight")) == 1 else "by name",
                 r.activation,
                 r.accumulator,
                 f"{r.temperature:g}",

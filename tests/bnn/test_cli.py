@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 
 import pytest
 
@@ -36,6 +37,21 @@ def test_train_then_evaluate(tmp_path, capsys):
     record = records.read(result)
     assert (record.recipe.width, record.rounding, record.label, len(record.curve)) == (8, "nearest", "all digits", 2)
     assert f"{record.scores['ensemble']['error']:.2%}" in table
+
+
+def test_the_next_character_is_told_in_bits(tmp_path, capsys):
+    """2 to the bits is the perplexity; before anything is learned, it is about the number of characters."""
+    run, quick = tmp_path / "run", ["--set", "epochs=2", "--set", "samples=2", "--set", "width=8", "--subset", 40, 16]
+    assert call("train", "prose", "--out", run, "--quiet", "--device", "cpu", *quick) == 0
+    assert call("evaluate", run, "--quiet", "--device", "cpu", "--json", tmp_path / "scores.json") == 0
+    shown = capsys.readouterr().out
+    (perplexity,), (bits,) = (
+        re.findall(rf"^{name} +([\d.]+)", shown, re.M) for name in ("perplexity", "bits a character")
+    )
+    assert float(perplexity) == pytest.approx(2 ** float(bits), rel=2e-3) and 5 < float(perplexity) < 78
+    assert "of the characters." in shown and records.read(tmp_path / "scores.json").label == "prose"
+    assert call("recipes") == 0
+    assert re.search(r"^prose +prose +sghmc +by name +full", capsys.readouterr().out, re.M)
 
 
 def test_a_recipe_file_can_be_trained(tmp_path, capsys):

@@ -85,6 +85,8 @@ class Transformer(nn.Module):
             nn.TransformerEncoderLayer(width, heads, 4 * width, **settings) for _ in range(blocks)
         )
         self.norm, self.linear = nn.LayerNorm(width), nn.Linear(width, classes)
+        for embedding in (self.words, self.places):  # small, so that steps of plain gradient descent move them
+            nn.init.normal_(embedding.weight, std=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         length = x.shape[1]

@@ -1,7 +1,8 @@
 """Recipes: everything that decides what a training run computes, as data.
 
 A `Recipe` is a frozen, validated record that survives JSON and can be overridden field by field. `RECIPES` holds the
-CIFAR experiments of Zhang, Wilson and De Sa (2022), section 5, under systematic names, and two of them with momentum.
+CIFAR experiments of Zhang, Wilson and De Sa (2022), section 5, under systematic names, two of them with momentum, and
+one on text, "prose", which takes a minute on a CPU.
 A network, a data set and a loss of your own are named in it (see `lpsgld.bnn.own`). Where a run is stored and on
 which device it computes are no part of a recipe.
 """
@@ -315,7 +316,23 @@ def _all_recipes() -> dict[str, Recipe]:
         "train_fixed_momentum": rows["cifar10_sgld_fixed_full"].override(**_MOMENTUM),
         "train_bfp_momentum": rows["cifar10_sgld_block_vc"].override(**_MOMENTUM),
     }
-    return scripts | rows
+    by_name = {"*bias*": None, "*": "block(8,0)"}
+    prose = Recipe(
+        dataset="prose",
+        model="lstm",
+        width=64,
+        batch_size=8,
+        epochs=10,
+        samples=5,
+        schedule="constant",
+        sampler="sghmc",
+        lr=0.3,
+        weight_decay=1e-5,
+        temperature=1.0,
+        weight=by_name,
+        grad=by_name,
+    )
+    return scripts | rows | {"prose": prose}
 
 
 # ---- validation ------------------------------------------------------------------------------------------------
