@@ -49,7 +49,7 @@ lab: $(VENV)/installed
 		--ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks
 
 clean:
-	rm -rf $(VENV) build book slides.html *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build book reference slides.html *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 # The stamps: a repeat installs nothing, a changed requirement installs again.
 $(VENV)/created:

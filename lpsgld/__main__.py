@@ -212,6 +212,19 @@ def _record(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_reference_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=user_path, default=Path("reference"), metavar="DIR", help="(default: reference)")
+
+
+def _reference(options: argparse.Namespace) -> int:
+    from lpsgld import publish
+    from lpsgld.batch.report import shortened
+
+    index = publish.build_reference(options.out.resolve())
+    print(f"the reference is made: open {shortened(index)} with a web browser")
+    return 0
+
+
 def _add_slides_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", type=user_path, metavar="FILE", help="Markdown (default: notebooks/slides.md)")
     parser.add_argument("--figures", type=user_path, metavar="DIR", help="the figures' folder (default: figures)")
@@ -278,6 +291,7 @@ def commands() -> tuple[Command, ...]:
         ),
         Command("record", "draw all positions of the sliders, for book and slides", _add_record_arguments, _record),
         Command("book", "print executed notebooks as an HTML book", _add_book_arguments, _book),
+        Command("reference", "print what docstrings say of the public names", _add_reference_arguments, _reference),
         Command("slides", "make the deck of slides, one HTML file", _add_slides_arguments, _slides),
         Command("gaussian", "sample a Gaussian, beside the exact law", _add_gaussian_arguments, _gaussian),
         Command("train", "train a recipe and keep samples", cli.add_train_arguments, cli.train_command),

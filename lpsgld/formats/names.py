@@ -41,9 +41,9 @@ def name(fmt: AnyFormat) -> str:
 def of_each(given: AnyFormat | Mapping[str, AnyFormat], names: Iterable[str]) -> dict[str, Format | None]:
     """The format of each of these names, of parameters or the like.
 
-    given: one format for all, or formats by patterns of names, as of files: {"*norm*": None, "*": "block(8,0)"}. The
-    first pattern that a name matches counts; what matches none is in full precision. Raises FormatError for a pattern
-    that matches no name, and what `parse` raises.
+    given: one format for all, or formats by patterns of names, as of files: `{"*norm*": None, "*": "block(8,0)"}`.
+    The first pattern that a name matches counts; what matches none is in full precision. Raises FormatError for a
+    pattern that matches no name, and what `parse` raises.
     """
     names = list(names)
     if not isinstance(given, Mapping):

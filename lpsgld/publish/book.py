@@ -12,7 +12,7 @@ import lpsgld
 from lpsgld.batch import notebook as notebooks
 from lpsgld.batch.errors import BatchError
 from lpsgld.files import FileError, scratch_folder
-from lpsgld.publish import players
+from lpsgld.publish import players, reference
 from lpsgld.publish.page import ASSETS, PICTURES, Files, Page, make_page, render
 from lpsgld.publish.pictures import Gallery
 from lpsgld.publish.recordings import Recordings
@@ -34,8 +34,7 @@ def build_book(
     """
     if problems := obstacles(names, run, directory):
         raise BatchError(_explain(problems, run))
-    if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise BatchError(f"{out} is there already and is not a book: move it away, or name another folder with --out")
+    _require_place(out)
     with scratch_folder(out.parent) as scratch:
         book = scratch / "book"
         files = Files(book / PICTURES, Gallery(directory.parent / "figures", run / "figures"))
@@ -44,8 +43,26 @@ def build_book(
             recordings.make(view for _, executed in read for view in players.explored(executed).values())
         pages = [make_page(notebook, executed, names, files, recordings) for notebook, executed in read]
         _write_pages(book, pages, files)
+        reference.write(book)
         _place(book, out)
     return out / "index.html"
+
+
+def build_reference(out: Path) -> Path:
+    """Make the reference alone in the folder `out`; its index is returned. Raises BatchError as `build_book` does."""
+    _require_place(out)
+    with scratch_folder(out.parent) as scratch:
+        book = scratch / "book"
+        book.mkdir()
+        reference.write(book, overview="index.html")
+        _write_look(book)
+        _place(book, out)
+    return out / "index.html"
+
+
+def _require_place(out: Path) -> None:
+    if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise BatchError(f"{out} is there already and is not a book: move it away, or name another folder with --out")
 
 
 def _place(book: Path, out: Path) -> None:
@@ -97,6 +114,10 @@ def _write_pages(book: Path, pages: Sequence[Page], files: Files) -> None:
         html = render("page.html.j2", page=page, previous=previous, next=following, **common)
         (book / page.file).write_text(html, encoding="utf-8")
     (book / "index.html").write_text(render("index.html.j2", page=None, lead=lead, **common), encoding="utf-8")
+    _write_look(book)
+
+
+def _write_look(book: Path) -> None:
     style = "".join((ASSETS / name).read_text(encoding="utf-8") for name in ("book.css", "player.css"))
     (book / MARK).write_text(style + _colours_of_code(), encoding="utf-8")
     for name in SCRIPTS:

@@ -81,9 +81,9 @@ class SGLD(LowPrecisionOptimizer):
 
         θ ← θ - lr·(Q_G(g) + weight_decay·θ) + √(2·lr·temperature/num_data)·ξ
 
-    where g is the gradient of the *mean* loss, so that α = lr/num_data is the step size for the posterior's energy
-    U = num_data·(mean loss + weight_decay/2·|θ|²). How θ is rounded is told in `accumulators.accumulate`. The chain
-    samples the posterior at `temperature`; temperature 0 is low-precision SGD.
+    where g is the gradient of the mean loss, not of its sum, so that α = lr/num_data is the step size for the energy of
+    the posterior, U = num_data·(mean loss + weight_decay/2·|θ|²). How θ is rounded is told in
+    `accumulators.accumulate`. The chain samples the posterior at `temperature`; temperature 0 is low-precision SGD.
 
     The parameters always hold what the network should compute with, Q_W(θ), from construction on; parameters that ask
     for no gradient are left alone. Where θ is kept, and what becomes of it when weights are loaded later, is told in
@@ -99,8 +99,9 @@ class SGLD(LowPrecisionOptimizer):
     params: tensors, groups, or `model.named_parameters()`, whose names then appear in errors. lr: step size on the
     mean loss, a number or a 0-d tensor. prior_std: instead of a weight decay, the standard deviation of the normal
     prior of each weight, weight_decay = 1/(num_data·prior_std²). weight, grad: number formats of weights and gradients:
-    a format, its name or a `qtorch` descriptor; None is full precision. By patterns of names, {"*norm*": None, "*":
-    "block(8,0)"}, they may differ between the parameters of `model.named_parameters()` (see `formats.of_each`).
+    a format, its name or a `qtorch` descriptor; None is full precision. By patterns of names, such as
+    `{"*norm*": None, "*": "block(8,0)"}`, they may differ between the parameters of `model.named_parameters()` (see
+    `formats.of_each`).
     generator: of the parameters' device; None is torch's default one. Not part of the state_dict; a deep copy has its
     own, in the same state. compile: fuse the step of all parameters with `torch.compile`; the step size is data then,
     so that a schedule compiles nothing again. (With a generator, its numbers are drawn outside of the fused loops.)

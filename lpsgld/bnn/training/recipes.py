@@ -52,31 +52,31 @@ class RecipeError(Mistake, ValueError):
 class Recipe:
     """One training run. The defaults are those of the paper's CIFAR-10 runs, in full precision.
 
-    dataset       a name of `datasets.load`: "digits", "cifar10", ..., "folder:PATH", "package.module:function"
-    sampler       "sgld", or "sghmc": with momentum
-    model         a name of `models.build`: "resnet18", "mlp", "logistic", ..., or, for texts, of `sequences.build`:
-                  "lstm", "transformer"; or "package.module:function", see `network`
-    loss          "cross_entropy", or "package.module:function": the mean loss of logits [N, C] or [N, L, C] and labels
-                  [N] or [N, L]. Only training asks it
-    width         channels of a ResNet's first stage, hidden units of an MLP, size of a word's vector; ignored by
-                  "logistic" and by networks of your own
-    epochs        passes over the training inputs
-    batch_size    inputs in one stochastic gradient
-    lr            base step size on the *mean* loss
-    weight_decay  λ: the prior adds λ/2·|θ|² to the mean loss
-    momentum      of "sghmc", below 1; ignored by "sgld"
-    temperature   T: the noise variance is 2·lr·T/N, with momentum 2·(1 - momentum)·lr·T/N; 0 is SGD
-    weight, grad, activation, error
-                  number formats: "full", "fixed(8,8)", "block(8,0)", "float(4,3)"; of weights and gradients also
-                  several, by patterns of the parameters' names as in `formats.of_each`: a mapping, such as
-                  {"*norm*": None, "*": "block(8,0)"}, or it in JSON, which is how it is kept: the order counts
-    sites         where activations and errors are rounded: "paper", or in more places "residual" or "all" (see
-                  `lpsgld.bnn.network.models`); ignored by networks of your own
-    accumulator   "full", "naive", "vc" or "vc-released" (see `lpsgld.samplers.accumulators`)
-    schedule      "constant", "decay" or "cyclical"
-    cycles        number of cosine cycles, 1 unless the schedule is cyclical
-    samples       posterior samples kept: one after each of the last epochs (of each cycle)
-    seed          root of all randomness of the run
+        dataset       a name of `datasets.load`: "digits", "cifar10", ..., "folder:PATH", "package.module:function"
+        sampler       "sgld", or "sghmc": with momentum
+        model         a name of `models.build`: "resnet18", "mlp", "logistic", ..., or, for texts, of `sequences.build`:
+                      "lstm", "transformer"; or "package.module:function", see `network`
+        loss          "cross_entropy", or "package.module:function": the mean loss of logits [N, C] or [N, L, C] and
+                      labels [N] or [N, L]. Only training asks it
+        width         channels of a ResNet's first stage, hidden units of an MLP, size of a word's vector; ignored by
+                      "logistic" and by networks of your own
+        epochs        passes over the training inputs
+        batch_size    inputs in one stochastic gradient
+        lr            base step size on the *mean* loss
+        weight_decay  λ: the prior adds λ/2·|θ|² to the mean loss
+        momentum      of "sghmc", below 1; ignored by "sgld"
+        temperature   T: the noise variance is 2·lr·T/N, with momentum 2·(1 - momentum)·lr·T/N; 0 is SGD
+        weight, grad, activation, error
+                      number formats: "full", "fixed(8,8)", "block(8,0)", "float(4,3)"; of weights and gradients also
+                      several, by patterns of the parameters' names as in `formats.of_each`: a mapping, such as
+                      {"*norm*": None, "*": "block(8,0)"}, or it in JSON, which is how it is kept: the order counts
+        sites         where activations and errors are rounded: "paper", or in more places "residual" or "all" (see
+                      `lpsgld.bnn.network.models`); ignored by networks of your own
+        accumulator   "full", "naive", "vc" or "vc-released" (see `lpsgld.samplers.accumulators`)
+        schedule      "constant", "decay" or "cyclical"
+        cycles        number of cosine cycles, 1 unless the schedule is cyclical
+        samples       posterior samples kept: one after each of the last epochs (of each cycle)
+        seed          root of all randomness of the run
 
     Raises RecipeError for a wrong type or value, with what is allowed.
     """
