@@ -10,7 +10,7 @@ import yaml
 import lpsgld
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("lpsgld", "notebooks", "tests", "benchmarks")
+FOLDERS = ("lpsgld", "notebooks", "examples", "tests", "benchmarks")
 ENDINGS = ("py", "ipynb", "yaml", "yml", "toml", "md", "txt", "cff")
 GIVEN_BY_THE_READER = {"out.ipynb", "NN_name.ipynb", "mine.py"}
 

@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 OF_COURSE = ("bnn", "lab", "batch", "publish", "__main__")  # all other rooms are the library
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DISTRIBUTIONS = packages_distributions()
-FILES = sorted(path for folder in ("lpsgld", "benchmarks", "tests") for path in (ROOT / folder).rglob("*.py"))
+FOLDERS = ("lpsgld", "benchmarks", "examples", "tests")
+FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 LIBRARY = [
     p
     for p in FILES
@@ -52,7 +53,8 @@ def undeclared(files: list[Path], *extras: str) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("folder", "extras"), [("lpsgld", ["course"]), ("benchmarks", ["course"]), ("tests", ["course", "test"])]
+    ("folder", "extras"),
+    [("lpsgld", ["course"]), ("benchmarks", ["course"]), ("examples", ["course"]), ("tests", ["course", "test"])],
 )
 def test_every_direct_import_is_declared(folder, extras):
     assert not undeclared([path for path in FILES if path.is_relative_to(ROOT / folder)], *extras)
