@@ -1,5 +1,6 @@
 """One chain on two processes, as the docstring of SGLD says it: the replicas stay equal, bit for bit."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ SIZES = [(6, 6), (6, 3), (6, 6), (2, 5)]  # of the batches of the two processes
 
 
 def process(rank: int, folder: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    patience = timedelta(minutes=2)  # gloo's own is half an hour, if one process should fail
+    meet = f"file://{folder}/meet"
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=2, timeout=patience)
     torch.save([train(rank, True), train(rank, False), train(rank, True, SGHMC)], Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
