@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -53,7 +54,8 @@ _ROLES: dict[str, tuple[str, str, str, tuple[float, ...] | None, float]] = {
     "sgld": ("SGLD in float32", "#56B4E9", "#F0E442", (8, 1.5), 2.8),
     "sgd": ("SGD", "#CC79A7", "#CC79A7", (1.2, 1.2), 2.8),
     "bound": ("bound", "#E69F00", "#E69F00", (5, 1.2, 1, 1.2, 1, 1.2), 2.8),
-    "pinned": ("pinned", "#767676", "#9a9a9a", (2.5, 1.5), 2.0),
+    "reference": ("reference", "#767676", "#9a9a9a", (2.5, 1.5), 2.0),
+    "pinned": ("pinned", "#5e5e5e", "#b4b4b4", (1, 0.8), 3.4),
 }
 
 _lock = threading.RLock()  # matplotlib's settings are global, and a front end may move sliders in another thread
@@ -125,7 +127,7 @@ def counterparts() -> dict[str, str]:
 def role(name: str, **overrides: Any) -> dict[str, Any]:
     """Keyword arguments for `plot`, `stairs`, `axhline`, ...: colour, dashes, width and label of that role.
 
-    Roles: target, full, naive, vc, sgld, sgd, bound, pinned. Raises ValueError for any other.
+    Roles: target, full, naive, vc, sgld, sgd, bound, reference, pinned. Raises ValueError for any other.
     """
     label, _, _, dashes, width = _ROLES[one_of("role", name, _ROLES)]
     linestyle = (0, dashes) if dashes else "-"
@@ -154,6 +156,11 @@ def new_figure(
         left = gridspec.get("left", figure.subplotpars.left)
         figure.suptitle(title, x=left, y=0.975, ha="left", va="top", fontsize=21, fontweight="bold")
     return figure, figure.subplots(rows, cols, sharex=sharex, sharey=sharey, gridspec_kw=gridspec)
+
+
+def axis_end(largest: float) -> float:
+    """The end of an axis that must hold `largest`, a power of two: it stays while a slider moves, or doubles."""
+    return 2.0 ** math.ceil(math.log2(largest))
 
 
 def settle(figure: Figure) -> None:

@@ -164,7 +164,7 @@ def test_a_pinned_curve_stays_with_its_numbers_until_it_is_let_go(page_of_storie
     view = find("lpsgld.lab.views.start_here.story")
     stds = [view.update(view.build(alpha=alpha)[1], alpha=alpha) for alpha in (5e-5, 2e-3)]
     assert numbers.locator("span:not(.how)").all_inner_texts() == compare(*stds)
-    assert numbers.locator(".how").inner_text() == "grey, dashed: pinned at step size α = 0.002"
+    assert numbers.locator(".how").inner_text() == "grey, dotted: pinned at step size α = 0.002"
     page.screenshot(path=screenshots / "pinned.png")
     story.get_by_role("button", name="Unpin").click()
     slider.press("End")

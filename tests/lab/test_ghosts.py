@@ -1,9 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 
 from lpsgld.lab import style
 from lpsgld.lab.sliders import ghosts
-from lpsgld.lab.sliders.view import compare
+from lpsgld.lab.sliders.view import compare, readable
 from tests.lab import demo
 
 
@@ -48,3 +50,19 @@ def test_comparison_texts():
     assert compare({"std": 1.2846}) == ["std = 1.285"]
     texts = compare({"std": 1.2846, "W2": 0.25}, {"std": 1.0658})
     assert texts == ["std = 1.285 (pinned 1.066, difference +0.219)", "W2 = 0.25"]
+    assert compare({"std": 1.0, "W2": 0.1 + 0.2}, {"std": 1.5, "W2": 0.3}) == [
+        "std = 1 (pinned 1.5, difference −0.5)",
+        "W2 = 0.3 (as pinned)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        *[(0.0, "0"), (-3.82e-14, "0"), (1.0, "1"), (1.28461, "1.285"), (-0.25, "−0.25"), (0.001234567, "0.001235")],
+        *[(17490.0, "17,490"), (17493.6, "17,490"), (1234567.0, "1,234,567"), (99999.6, "100,000")],
+        *[(3.8e-5, "3.8·10⁻⁵"), (-9.8764e12, "−9.876·10¹²"), (0.00099996, "1·10⁻³"), (math.inf, "inf")],
+    ],
+)
+def test_numbers_are_for_the_eye(number, text):
+    assert readable(number) == text

@@ -6,7 +6,7 @@ from matplotlib.text import Text
 from lpsgld.lab import style
 from tests.lab import demo
 
-ROLES = ("target", "full", "naive", "vc", "sgld", "sgd", "bound", "pinned")
+ROLES = ("target", "full", "naive", "vc", "sgld", "sgd", "bound", "reference", "pinned")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -1,4 +1,4 @@
-"""Pinned curves: a grey, dashed copy of a curve stays while the sliders move on, for comparison."""
+"""Pinned curves: a grey, dotted copy of a curve stays while the sliders move on, for comparison."""
 
 from __future__ import annotations
 

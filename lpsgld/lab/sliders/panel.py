@@ -17,7 +17,13 @@ from lpsgld.lab import output, session, style
 from lpsgld.lab.sliders import ghosts
 from lpsgld.lab.sliders.view import Control, Readout, View, compare
 
-_WHOLE = 'style="white-space: nowrap"'  # a number does not part from its name
+_WHOLE = 'style="display: inline-block; margin-right: 1.5em"'  # a number does not part from its name, if a line can hold both
+_PICTURE = "lpsgld-picture"
+# where the page is dark, so is the picture, at once: the browser turns light into dark and keeps the hues
+_DARK = (
+    f'<style>[data-jp-theme-light="false"] .{_PICTURE}, .vscode-dark .{_PICTURE}, html[theme="dark"] .{_PICTURE}'
+    " {filter: invert(0.9) hue-rotate(180deg)}</style>"
+)
 _ERROR = "border-left: 4px solid #D55E00; padding: 2px 8px; margin: 4px 0"
 
 
@@ -61,9 +67,10 @@ class Panel:
         self.readout = widgets.HTML()
         self.error = widgets.HTML()
         width, height = style.SCREEN
-        size = {"width": f"{width}px", "height": f"{height}px", "max_width": "100%", "object_fit": "contain"}
-        self.image = widgets.Image(format="png", width=str(width), height=str(height), layout=size)
-        self.pin_button = _button("Pin", "Keep a grey copy of the curves for comparison", self._toggle_pin)
+        size = {"width": "auto", "height": "auto", "max_width": "100%", "max_height": "55vh"}
+        size |= {"align_self": "flex-start", "flex": "none"}  # in its own proportions, whatever room there is
+        self.image = widgets.Image(format="png", width=str(width), height=str(height), layout=size).add_class(_PICTURE)
+        self.pin_button = _button("Pin", "Keep these curves, in grey, and numbers to compare", self._toggle_pin)
         self.reset_button = _button("Reset", "Back to where this picture started", self._reset)
         self.seed_button = _button("New seed", "Draw the random numbers again, from the next seed", self._reseed)
         self._new_seeds = 0
@@ -74,7 +81,8 @@ class Panel:
         self.draw()
         for control in self.controls.values():
             control.observe(self._moved, names="value")
-        useful = [(self.reset_button, True), (self.pin_button, view.ghosts), (self.seed_button, view.seeded)]
+        compared = bool(view.ghosts or self._numbers)
+        useful = [(self.reset_button, True), (self.pin_button, compared), (self.seed_button, view.seeded)]
         for button in [button for button, used in useful if not used]:
             output.close(button)
         buttons = widgets.HBox([button for button, used in useful if used])
@@ -89,6 +97,8 @@ class Panel:
 
     def draw(self) -> None:
         """Move the artists to the controls' values and show the picture and its numbers, or the error."""
+        if not self.view.continuous:
+            self.readout.value = _line("computing …")
         try:
             self._numbers = self.view.update(self.artists, **self.parameters) or {}
             picture = style.png(self.figure)
@@ -139,9 +149,14 @@ class Panel:
         numbers, settings = self._pinned or ({}, "")
         seed = [f"seed {self.parameters['seed']}"] if self.view.seeded else []
         texts = seed + compare(self._numbers, numbers)
-        line = " &nbsp;·&nbsp; ".join(f"<span {_WHOLE}>{html.escape(text)}</span>" for text in texts)
-        pinned = f"<br>grey, dashed: pinned at {html.escape(settings)}" if self._pinned else ""
-        return f'<div role="status" aria-live="polite" style="font-size: 1.15em">{line}{pinned}</div>'
+        line = " ".join(f"<span {_WHOLE}>{html.escape(text)}</span>" for text in texts)
+        look = "grey, dotted: " if self._ghosts else ""
+        pinned = f"<br>{look}pinned at {html.escape(settings)}" if self._pinned else ""
+        return _line(line + pinned)
+
+
+def _line(content: str) -> str:
+    return f'{_DARK}<div role="status" aria-live="polite" style="font-size: 1.15em; line-height: 1.5">{content}</div>'
 
 
 def _button(label: str, tooltip: str, action: Any) -> widgets.Button:

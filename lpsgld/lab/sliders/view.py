@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from lpsgld.text import one_of
 
 Artists = dict[str, Any]
 Readout = Mapping[str, float]
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -137,11 +140,30 @@ class View:
 
 
 def compare(numbers: Readout, pinned: Readout | None = None) -> list[str]:
-    """One text a number: "std = 1.285", or "std = 1.285 (pinned 1.066, difference +0.219)"."""
-    texts = {name: f"{name} = {value:.4g}" for name, value in numbers.items()}
+    """One text a number: "std = 1.285", "std = 1.285 (pinned 1.066, difference +0.219)", "std = 1.285 (as pinned)"."""
+    texts = {name: f"{name} = {readable(value)}" for name, value in numbers.items()}
     for name in texts.keys() & (pinned or {}):
-        texts[name] += f" (pinned {pinned[name]:.4g}, difference {numbers[name] - pinned[name]:+.3g})"
+        before, difference = readable(pinned[name]), numbers[name] - pinned[name]
+        sign = "+" if difference > 0 else ""
+        same = before == readable(numbers[name])
+        texts[name] += " (as pinned)" if same else f" (pinned {before}, difference {sign}{readable(difference, 3)})"
     return list(texts.values())
+
+
+def readable(number: float, digits: int = 4) -> str:
+    """A number for the eye: "1.285", "17,490", "3.8·10⁻⁵"; all digits of a whole number; 0 for what rounding left."""
+    if not math.isfinite(number):
+        return str(number)
+    if abs(number) < 1e-12:
+        return "0"
+    if float(number).is_integer() and abs(number) < 1e7:
+        text = f"{number:,.0f}"
+    elif 1e-3 <= abs(number) < 1e7:
+        text = f"{float(f'{number:.{digits}g}'):,.10f}".rstrip("0").rstrip(".")
+    else:
+        mantissa, exponent = f"{number:.{digits - 1}e}".split("e")
+        text = f"{float(mantissa):g}·10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    return text.replace("-", "−")
 
 
 def _settled(build: Callable[..., tuple[Figure, Artists]]) -> Callable[..., tuple[Figure, Artists]]:

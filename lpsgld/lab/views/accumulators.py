@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from lpsgld.lab.figures.frames import reveal
 from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
-from lpsgld.lab.style import color, new_figure, role
+from lpsgld.lab.style import axis_end, color, new_figure, role
 from lpsgld.toy import chains, theory
 from lpsgld.toy.distances import best_step, full_floor, of_sampler, on_grid_floor
 from lpsgld.toy.exact import Law, stationary, transition
@@ -58,6 +58,7 @@ def build_path(alpha, fractional_bits, seed):
         look = role(kind, label="_", linestyle="-", drawstyle="steps-post" if kind == "naive" else "default")
         faint = look | dict(linewidth=0.8, alpha=0.45)
         artists[kind] = [ax.plot([], [], **faint)[0] for _ in range(_DRAWN - 1)] + [ax.plot([], [], **look)[0]]
+        artists[f"one {kind}"] = artists[kind][-1]
         ax.set(xlim=(0, STEPS), xlabel="step", title=f"{_DRAWN} chains, {title}")
     axes[0].set_ylabel("parameter θ, in gaps")
     update_path(artists, alpha, fractional_bits, seed)
@@ -70,7 +71,7 @@ def update_path(artists, alpha, fractional_bits, seed):
     for kind, states in both.items():
         for line, path in zip(artists[kind], states.T, strict=False):
             line.set_data(np.arange(STEPS + 1), path)
-    reach = 1.1 * max(4.0, *(float(np.abs(states[:, :_DRAWN]).max()) for states in both.values()))
+    reach = axis_end(max(4.0, *(float(np.abs(states[:, :_DRAWN]).max()) for states in both.values())))
     artists["axes"].set_ylim(-reach, reach)
     moves = np.diff(both["naive"], axis=0) != 0
     return {
@@ -91,6 +92,7 @@ one_path = View(
         Control("fractional_bits", "fractional bits F", (1, 2, 3, 4, 5), 3),
     ),
     static=({}, {"alpha": 1e-2}),
+    ghosts=("one full", "one naive"),
     slide=Slide(
         "400 steps of size 1e-4 on N(0, 1), gap 1/8, twelve chains of each kind. The noise of a step is a ninth of a "
         "gap: the full-precision accumulator adds it up, the naive one stands still nine steps in ten and then jumps "
@@ -118,7 +120,7 @@ def build_cost(alpha, fractional_bits):
         "displacement": ax.plot([], [], **role("target", label="how often a step asks for δ"))[0],
         "asked": variance.plot(_FINE, 2 * _FINE, **role("target", label="asked for: 2α"))[0],
         "added": variance.plot([], [], **role("naive", label="added by rounding"))[0],
-        "small steps": variance.plot([], [], **role("pinned", label="for small steps: 2Δ√(α/π) − 2α"))[0],
+        "small steps": variance.plot([], [], **role("reference", label="for small steps: 2Δ√(α/π) − 2α"))[0],
         "wide steps": variance.axhline(1, **role("sgld", label="for wide steps: Δ²/6", linewidth=1.8)),
         "here": variance.plot([], [], "o", color=color("target"), markersize=9)[0],
     }
@@ -156,6 +158,7 @@ cost = View(
         Control("fractional_bits", "fractional bits F", (1, 2, 3, 4, 5), 3),
     ),
     static=({"alpha": 1e-4}, {"alpha": 1e-2}),
+    ghosts=("displacement", "added"),
 )
 
 
@@ -246,7 +249,7 @@ def five_decades(alphas: np.ndarray) -> Figure:
     ax.plot(alphas, [theory.full_std(alpha, gap) for alpha in alphas], **role("full"))
     reveal(2, ax.plot(alphas, stds, "o", color=color("naive"), markersize=10, label="naive, exact", zorder=3))
     reveal(3, ax.plot(alphas, predictions, **role("sgld", label="√T, with T from one step")))
-    reveal(4, ax.plot(alphas, limits, **role("pinned", label="small steps: √(Δ/√(πα))")))
+    reveal(4, ax.plot(alphas, limits, **role("reference", label="small steps: √(Δ/√(πα))")))
     ax.set(xscale="log", yscale="log", xlabel="step size α", ylabel="stationary standard deviation", ylim=(0.4, 12))
     ax.set_yticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "10"])
     ax.minorticks_off()
@@ -327,6 +330,8 @@ mixing = View(
         Control("fractional_bits", "fractional bits F", (2, 3, 4), 3),
     ),
     static=({"alpha": 1e-2}, {"alpha": 1e-4}),
+    ghosts=("naive", "naive time"),
+    continuous=False,  # the first visit of a distance takes a second
     slide=Slide(
         "A mixture with modes at ±1.5, gap 1/8, step size 1e-4. The naive law is the target at temperature "
         "7. Its relaxation time, from the exact spectral gap, is 24 times shorter than that of full "
@@ -364,7 +369,7 @@ def floors(bits: tuple[int, ...]) -> Figure:
     best = role("naive", label="naive, at its best step size")
     ax.plot(bits, [naive_best(b) for b in bits], marker="o", **best)
     ax.plot(
-        bits, [on_grid_floor(COIN, fmt(b)) for b in bits], marker="s", **role("pinned", label="any law on the grid")
+        bits, [on_grid_floor(COIN, fmt(b)) for b in bits], marker="s", **role("reference", label="any law on the grid")
     )
     ax.plot(bits, [full_floor(COIN, fmt(b)) for b in bits], marker="D", **role("full"))
     ax.set(yscale="log", ylim=(1e-6, 1), xlabel="fractional bits F", ylabel="smallest distance W2")

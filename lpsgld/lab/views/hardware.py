@@ -127,7 +127,7 @@ def ranges(names: tuple[str, ...] = ("bfloat16", "float16", "e5m2", "e4m3", "e3m
 BLOCK_FORMATS = ("mxfp8(e4m3)", "mxint8", "mxfp6(e2m3)", "mxfp4", "nvfp4")
 LENGTHS = (2, 4, 8, 16, 32, 64, 128)
 OUTLIERS = (0, 4, 8, 16, 32, 64, 128)
-_BLOCK_LOOKS = dict(zip(BLOCK_FORMATS, ("full", "pinned", "sgd", "naive", "vc"), strict=True))
+_BLOCK_LOOKS = dict(zip(BLOCK_FORMATS, ("full", "reference", "sgd", "naive", "vc"), strict=True))
 _ROWS, _AT = 256, 5  # vectors of 128 Gaussian numbers; where the outlier stands
 
 
@@ -169,7 +169,7 @@ def build_outlier(fmt, length, outlier, seed):
         ],
         "here": error.plot([], [], "o", color=color("target"), markersize=13, fillstyle="none", markeredgewidth=2.5)[0],
     }
-    ax.axline((0, 0), slope=1, color=color("pinned"), linewidth=1.2)
+    ax.axline((0, 0), slope=1, color=color("reference"), linewidth=1.2)
     ax.set(xlabel="an ordinary number x, in σ", xlim=(-3.2, 3.2), ylim=(-3.6, 3.6))
     error.set(xscale="log", yscale="log", ylim=(2e-3, 12), xlabel="block length", title="rms error, in σ")
     error.set_xticks(LENGTHS, [str(n) for n in LENGTHS])
@@ -346,7 +346,7 @@ def averaging(collected: Collected, averages: Mapping[tuple[str, int, str], Aver
             artists[f"{name} bars"] = error.vlines([1], 0.1, 0.2, color=color(look), linewidth=2.5)
             artists[f"{name} dots"] = ax.plot([], [], "o", color=color(look), markersize=4, alpha=0.6, label=name)[0]
         artists["clipped"] = error.axhline(1, **role("bound", label="what saturation alone costs"))
-        ax.axline((0, 0), slope=1, color=color("pinned"), linewidth=1.2)
+        ax.axline((0, 0), slope=1, color=color("reference"), linewidth=1.2)
         error.set(yscale="log", ylim=(4e-3, 3), xlabel="gradients averaged")
         error.set_xscale("log", base=2)
         counts = averages[fmt, batch, "nearest"].counts

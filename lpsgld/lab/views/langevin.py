@@ -250,7 +250,7 @@ def build_memory(alpha, burn_in, seed):
     looks = [dict(color=color(name), linestyle=style) for name, style in zip(_CHAIN_COLORS, _CHAIN_STYLES, strict=True)]
     artists = {
         "paths": [ax.plot([], [], linewidth=1.3, **look)[0] for look in looks],
-        "dropped": ax.axvspan(0, 1, color=color("pinned"), alpha=0.3),
+        "dropped": ax.axvspan(0, 1, color=color("reference"), alpha=0.3),
         "exact": memory.plot([], [], **role("target", label="exact, (1 − α)^k"))[0],
         "measured": memory.plot([], [], **role("sgld", label="measured"))[0],
     }
@@ -453,7 +453,7 @@ def crossing_times(distances: np.ndarray) -> Figure:
     """The exact relaxation time on two modes against their distance."""
     figure, ax = new_figure(title="How long until it crosses?")
     ax.plot(distances, [crossing_time(float(d)) for d in distances], marker="o", **role("sgld", label="exact"))
-    ax.axhline(MODES_STEPS, **role("pinned", label=f"{MODES_STEPS} steps"))
+    ax.axhline(MODES_STEPS, **role("reference", label=f"{MODES_STEPS} steps"))
     ax.set(yscale="log", xlabel="modes at ±", ylabel="relaxation time, in steps")
     ax.legend(loc="upper left")
     return figure

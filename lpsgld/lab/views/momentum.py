@@ -274,7 +274,7 @@ def frontier(sampler: str, accumulator: str, target: str, fractional_bits: int) 
 
 def build_race(target, fractional_bits):
     figure, ax = new_figure(title="Rolling beside walking", left=0.1)
-    artists = {"floor": ax.axhline(1, color=color("pinned"), linewidth=1.5, label="best on this grid")}
+    artists = {"floor": ax.axhline(1, color=color("reference"), linewidth=1.5, label="best on this grid")}
     for sampler, accumulator in _CURVES:
         look = role(accumulator, label=f"{sampler}, {_WORDS[accumulator]}") | _CURVES[sampler, accumulator]
         drawn = ax.plot([], [], **(look | {"markersize": 9, "linewidth": 2.8 if sampler == "ball" else 1.3}))

@@ -17,7 +17,7 @@ from matplotlib.ticker import PercentFormatter
 from lpsgld.lab.figures.frames import reveal
 from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
-from lpsgld.lab.style import color, new_figure, role
+from lpsgld.lab.style import axis_end, color, new_figure, role
 from lpsgld.toy import chains
 from lpsgld.toy.exact import Law
 from lpsgld.toy.one_step import Landing, dithered, mean_error, spline, squared_error, std_of_squares
@@ -190,8 +190,8 @@ def update_sums(artists, increment, kind, fractional_bits, seed):
     nearest = gap * walks(increment / gap, kind, 0, seed)[0]
     artists["nearest"].set_data(steps, nearest)
     middle = drift * STEPS
-    top = max(middle + 1.2 * spread[-1], nearest[-1])
-    artists["axes"].set_ylim(-0.06 * top if kind == SAME else -1.3 * top, 1.3 * top if kind == SAME else 2 * top)
+    top = axis_end(max(middle + spread[-1], nearest[-1]))
+    artists["axes"].set_ylim(-top / 16 if kind == SAME else -top, top if kind == SAME else 1.5 * top)
     artists["axes"].set_title(f"adding {increment:g}{' · ξ' if kind == NOISE else ''}, gap {gap:g}")
     counts, edges = np.histogram(drawn[:, -1], bins=middle + np.linspace(-2, 2, 31) * spread[-1])
     artists["ends"].set_data(counts / len(drawn), edges)
@@ -236,7 +236,7 @@ def build_dither(rounding, position, seed):
     figure, (ax, error) = new_figure(
         1, 2, title="Rounding is a spline", width_ratios=(1.5, 1), wspace=0.22, left=0.075, right=0.98
     )
-    looks = ("pinned", "vc", "naive", "full")
+    looks = ("reference", "vc", "naive", "full")
     shades = [color(name) for name in looks]
     artists = {
         "splines": [ax.plot([], [], **role(look, label="_", linewidth=2.8))[0] for look in looks],
@@ -318,7 +318,7 @@ def build_wave(rounding, copies, amplitude, seed):
     artists = {
         "wave": ax.plot([], [], **role("target", label="the wave", zorder=3))[0],
         "heard": ax.plot([], [], drawstyle="steps-mid", linewidth=1.6)[0],
-        "band": ax.fill_between(_TIME, 0, 0, color=color("pinned"), alpha=0.35, linewidth=0, label="mean ± 2 std"),
+        "band": ax.fill_between(_TIME, 0, 0, color=color("reference"), alpha=0.35, linewidth=0, label="mean ± 2 std"),
         "axes": ax,
     }
     ax.set(xlabel="time", ylabel="value, in gaps Δ", xlim=(0, 2), ylim=(-1, 1))
@@ -341,7 +341,7 @@ def update_wave(artists, rounding, copies, amplitude, seed):
     artists["band"].set_data(_TIME, mean - 2 * std, mean + 2 * std)
     copy = "one copy" if copies == 1 else f"the average of {copies} copies"
     artists["axes"].set_title(f"in colour: {copy}, {rounding}")
-    reach = 1.3 * (amplitude + copies**-0.5) + 0.2
+    reach = axis_end(1.2 * (amplitude + copies**-0.5))
     artists["axes"].set_ylim(-reach, 1.25 * reach)
     return {"rms distance to the wave / Δ": float(np.sqrt(np.mean((heard - wave) ** 2)))}
 

@@ -65,7 +65,7 @@ def build_bounds(accumulator, target, alpha, fractional_bits):
     artists = {
         "bound": ax.plot([], [], **role("bound", label="the theorem's bound"))[0],
         "exact": ax.plot([], [], **role(accumulator))[0],
-        "kink": ax.axvline(1, **role("pinned", label="2α = Δ²/4", linewidth=1.5)),
+        "kink": ax.axvline(1, **role("reference", label="2α = Δ²/4", linewidth=1.5)),
         "here": ax.plot([], [], "o", color=color("target"), markersize=9)[0],
         "axes": ax,
         "bars": bars.barh(np.arange(6), np.ones(6), 0.62, color=color("bound")),
@@ -124,6 +124,7 @@ bounds = View(
         Control("fractional_bits", "fractional bits F", (1, 2, 3, 4), 3),
     ),
     static=({"accumulator": "full"}, {"accumulator": "naive"}, {"accumulator": "vc"}),
+    ghosts=("bound", "exact"),
     slide=Slide(
         "Left: the bound of Theorem 2 for the naive sampler on N(0, 1) and the exact distance, gap 1/8. "
         "Right: how the terms of the bound add up at step size 0.01, and the truth.",
@@ -164,7 +165,7 @@ def sgd_full_floor(fractional_bits: int) -> float:
 def build_sgd(alpha, noise):
     figure, ax = new_figure(title="SGD beside SGLD: what each bit buys")
     gaps = [2.0**-bits for bits in BITS]
-    grid = role("pinned", label="Δ/√12, the best on the grid", linestyle="-", linewidth=9, alpha=0.4)
+    grid = role("reference", label="Δ/√12, the best on the grid", linestyle="-", linewidth=9, alpha=0.4)
     ax.plot(BITS, [gap / math.sqrt(12) for gap in gaps], **grid)
     ax.plot(BITS, [full_floor(COIN, fmt(bits)) for bits in BITS], marker="D", **role("full", label="SGLDLP-F, floor"))
     look = role("sgd", label="SGDLP-F, floor", linestyle=":", marker="P", markersize=9)
@@ -267,7 +268,7 @@ def best_steps(bits: tuple[int, ...], alphas: np.ndarray) -> Figure:
         ax.plot(alphas, [naive_distance(float(a), b) for a in alphas], **role("naive", label="_"))
         ax.plot(*best[b], "o", color=color("target"), markersize=9)
         ax.annotate(f"F = {b}", best[b], (-4, 8), textcoords="offset points", fontsize=14, ha="right")
-    ax.axline((1e-2, 1e-2 * math.sqrt(6 / 8)), slope=1, **role("pinned", label="minima at Δ/√6: Δ/√8"))
+    ax.axline((1e-2, 1e-2 * math.sqrt(6 / 8)), slope=1, **role("reference", label="minima at Δ/√6: Δ/√8"))
     ax.set(xscale="log", yscale="log", ylim=(3e-3, 6), xlabel="step size α", title="exact W2, N(0, 1)")
     ax.set_xlim(alphas[0], alphas[-1])
     ax.legend(loc="upper right")

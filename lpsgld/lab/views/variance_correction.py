@@ -74,7 +74,7 @@ def build_law(target, alpha, word_length, fractional_bits):
         "naive distance": distance.plot([], [], **role("naive", label="_")),
         "vc distance": distance.plot([], [], **role("vc", label="_")),
         "here": distance.plot([], [], "o", color=color("target"), markersize=9)[0],
-        "floor": distance.axhline(1, color=color("pinned"), linewidth=1.5, label="best on this grid"),
+        "floor": distance.axhline(1, color=color("reference"), linewidth=1.5, label="best on this grid"),
     }
     ax.set(xlabel="parameter θ", xlim=(-6, 6))
     ax.legend(loc="upper left", handlelength=2.2)
@@ -259,7 +259,7 @@ def build_noisy(noise, alpha, fractional_bits):
         "naive": ax.stairs([0], [0, 1], baseline=None, **role("naive")),
         "vc": ax.stairs([0], [0, 1], baseline=None, **role("vc")),
         "axes": ax,
-        "limit": spread.axvline(0, **role("pinned", label="2/Δ")),
+        "limit": spread.axvline(0, **role("reference", label="2/Δ")),
         "here": spread.plot([], [], "o", color=color("target"), markersize=9)[0],
     }
     for name in ("full", "naive", "vc"):

@@ -21,13 +21,17 @@
     return new Response(stream).json();
   }
 
-  // A difference as Python writes it with :+.3g
+  // A difference for the eye, as the notebook's panel writes it
   function signed(value) {
-    const trim = (text) => (text.includes(".") ? text.replace(/\.?0+$/, "") : text);
-    const [digits, exponent] = Math.abs(value).toExponential(2).split("e");
-    const sign = value < 0 ? "-" : "+";
-    if (exponent < -4 || exponent > 2) return `${sign}${trim(digits)}e${exponent[0]}${exponent.slice(1).padStart(2, "0")}`;
-    return sign + trim(Math.abs(value).toFixed(2 - exponent));
+    const size = Math.abs(value);
+    if (size < 1e-12) return "0";
+    const sign = value < 0 ? "−" : "+";
+    if (Number.isInteger(size) && size < 1e7) return sign + size.toLocaleString("en-US");
+    const short = (options) => Number(size.toPrecision(3)).toLocaleString("en-US", options);
+    if (size >= 1e-3 && size < 1e7) return sign + short({ maximumFractionDigits: 10 });
+    const [mantissa, exponent] = size.toExponential(2).split("e");
+    const raised = [...exponent.replace("+", "")].map((digit) => (digit === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]));
+    return `${sign}${Number(mantissa)}·10${raised.join("")}`;
   }
 
   class Player {
@@ -110,7 +114,7 @@
       this.controls.forEach((control, which) => control.show(this.at[which]));
       const texts = this.texts(frame);
       this.numbers.replaceChildren(...texts.map((text) => element("span", {}, text)));
-      if (this.pinned) this.numbers.append(element("span", { class: "how" }, `grey, dashed: pinned at ${this.pinned.words}`));
+      if (this.pinned) this.numbers.append(element("span", { class: "how" }, `grey, dotted: pinned at ${this.pinned.words}`));
       this.picture.setAttribute("aria-label", `${this.recording.title}: ${this.words()}. ${texts.join(", ")}`);
     }
 
@@ -146,8 +150,10 @@
       const { frame: then } = this.pinned;
       const number = (text) => text.slice(text.lastIndexOf(" = ") + 3);
       return [...seed, ...Object.keys(numbers[frame]).map((name, place) => {
+        const before = number(texts[then][place]);
+        if (before === number(texts[frame][place])) return `${texts[frame][place]} (as pinned)`;
         const difference = signed(numbers[frame][name] - numbers[then][name]);
-        return `${texts[frame][place]} (pinned ${number(texts[then][place])}, difference ${difference})`;
+        return `${texts[frame][place]} (pinned ${before}, difference ${difference})`;
       })];
     }
 

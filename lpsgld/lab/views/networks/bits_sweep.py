@@ -246,8 +246,8 @@ def weights(sweeps: Sweeps) -> View:
             place = dict(transform=scores.get_yaxis_transform(), fontsize=15, va="bottom")
             scores.text(0.0, row + 0.2, SHORT[sampler, accumulator], **place)
         for marker, label in (("o", "one network"), ("D", "average")):
-            fill = "none" if marker == "o" else color("pinned")
-            scores.plot([], [], marker, color=color("pinned"), markerfacecolor=fill, markersize=12, label=label)
+            fill = "none" if marker == "o" else color("reference")
+            scores.plot([], [], marker, color=color("reference"), markerfacecolor=fill, markersize=12, label=label)
         scores.set(xscale="log", ylim=(-0.6, len(rows) + 0.4), title="test NLL")
         scores.set_yticks([])
         scores.legend(loc="upper right", ncols=2, handlelength=1, columnspacing=1)
@@ -381,7 +381,7 @@ def excess(sweeps: Sweeps) -> Figure:
         for power, dashes in ((1, "-"), (2, "--")):
             line = 1.6 * max(tops) * (gaps / gaps[0]) ** power
             label = "∝ Δ" if power == 1 else "∝ Δ²"
-            ax.plot(gaps, line, color=color("pinned"), linewidth=1.5, linestyle=dashes, label=label)
+            ax.plot(gaps, line, color=color("reference"), linewidth=1.5, linestyle=dashes, label=label)
         ax.set(xscale="log", yscale="log", ylim=(1e-4, 3 * max(tops)), xlabel="gap Δ", title=MODELS[model])
         ax.set_xticks(gaps, [f"1/{round(1 / gap)}" for gap in gaps])
         ax.minorticks_off()

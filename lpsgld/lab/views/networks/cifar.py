@@ -34,7 +34,7 @@ def training_curves(history: Sequence[dict[str, Any]], title: str) -> Figure:
         (error, "train_error", "test_error", "error"),
         (nll, "train_loss", "test_nll", "negative log likelihood"),
     ):
-        ax.plot(epochs, [row[train] for row in history], **role("pinned", label="training"))
+        ax.plot(epochs, [row[train] for row in history], **role("reference", label="training"))
         ax.plot(epochs, [row[test] for row in history], **role("vc", label="test"))
         ax.set_title(name)
     error.set_ylim(0, 1)

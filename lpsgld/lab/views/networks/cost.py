@@ -302,7 +302,7 @@ def measured_memory(counted: Memory, found: Mapping[str, int], title: str) -> Fi
     rows = np.arange(len(found))
     known = dataclasses.asdict(counted)
     for offset, who, label, values in (
-        (-0.2, "pinned", "counted from shapes", [known[part] for part in found]),
+        (-0.2, "reference", "counted from shapes", [known[part] for part in found]),
         (0.2, "vc", "measured: growth of a process", list(found.values())),
     ):
         bars = ax.bar(rows + offset, np.array(values) / 1e6, 0.38, color=color(who), label=label)

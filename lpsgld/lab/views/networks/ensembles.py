@@ -321,7 +321,7 @@ def control(study: Study) -> Figure:
             ax.errorbar(place, mean, error, fmt="D", color=color(look), markersize=9, capsize=4, label="_")
         one = study.scores(control_study.SGD, source, "last_nll").mean()
         ax.axhline(one, **role("sgd", label="one network of SGD"))
-        ax.axvline(cycles[-1] + 0.7, color=color("pinned"), linewidth=1)
+        ax.axvline(cycles[-1] + 0.7, color=color("reference"), linewidth=1)
         ax.set(title=f"NLL, {source}", xlabel="cycle", xlim=(0.5, cycles[-1] + 2.4), yscale="log")
         low, high = ax.get_ylim()
         ax.set_yticks([tick for tick in _TICKS if low < tick < high], minor=False)

@@ -126,7 +126,7 @@ def overview(records: Mapping[str, Record], dataset: str = "cifar10") -> Figure:
         ax.plot(
             *zip(*told, strict=True) if told else ([], []),
             "x",
-            color=color("pinned"),
+            color=color("reference"),
             markersize=11,
             mew=3,
             label="published (width 64)",
