@@ -128,6 +128,7 @@ def add_reproduce_arguments(parser: argparse.ArgumentParser) -> None:
 
 def reproduce_command(options: argparse.Namespace) -> int:
     """Train and record until all is done, or the time is up."""
+    _find_modules_here()
     choices = _training(options) | {"label": options.label, "commit": options.commit}
     done = reproduce.reproduce(options.out, options.record, options.rows, _fields(options), **choices)
     print("every row is recorded" if done else "the time is up: give the same command again to go on")

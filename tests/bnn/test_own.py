@@ -70,6 +70,17 @@ def no_module(data):
     return 3
 
 
+class Alone(nn.Module):
+    """Nothing in it is of a type that `quantize_network` knows."""
+
+    def __init__(self):
+        super().__init__()
+        self.matrix = nn.Parameter(torch.zeros(64, 10))
+
+    def forward(self, x):
+        return x.flatten(1) @ self.matrix
+
+
 def frozen(data):
     return of_images(data).requires_grad_(False)
 
@@ -119,6 +130,19 @@ def test_the_recipes_activations_are_rounded_after_all_known_parts_unless_the_ne
     net = small.override(model=NAME, error="e5m2").network(digits)
     formats = {(str(m.activation.name), str(m.error.name)) for m in net.modules() if isinstance(m, Quantizer)}
     assert formats == {("block(8,0)", "e5m2")}
+
+
+def scaled(data):
+    net = of_images(data)
+    net.append(Alone())
+    net[-1].matrix = nn.Parameter(0.1 * torch.eye(10))
+    return net
+
+
+def test_what_no_quantizer_sees_is_told(tmp_path, digits, small, capsys):
+    loop.train(small, tmp_path, model=scaled, dataset=digits, device="cpu", time_limit=0)
+    told = "errors are rounded at 2 sites of Sequential; not rounded: 4 computes with matrix itself"
+    assert told in capsys.readouterr().err
 
 
 def test_words_with_a_label_each_a_tied_matrix_and_a_frozen_number(tmp_path, small):
@@ -187,6 +211,7 @@ def test_a_run_can_be_given_the_function_that_moved(tmp_path, digits, small, mon
         ({"model": f"{__name__}:NAME"}, RecipeError, "is str, but must be a function"),
         ({"model": no_module}, RecipeError, "returned int, but must return a torch.nn.Module"),
         ({"model": frozen}, RecipeError, "without a parameter to be sampled"),
+        ({"model": Alone}, RecipeError, "cannot be rounded, since Alone has no part of a known type: .* yourself"),
         ({"model": column}, RecipeError, r"returned shape \(128, 1\) .* logits of shape \(128, 10\)"),
         ({"model": lambda data: None}, RecipeError, "not found again by a name"),
         ({"model": nn.Linear(2, 2)}, RecipeError, "not found again by a name"),

@@ -40,15 +40,16 @@ def load(path: Path) -> Tensors:
     used, unused = splits.found(path, _KIND)
     places = {file.parts: place for place, file in used.items()}
     files = (file for file in trees.walk(path) if file.parts in places)
-    found = {}
+    found, shared = {}, {}  # a word is one object, however often it stands there
     for file in tqdm(files, f"read {path.name}", len(places), unit="text", leave=False, delay=1):
         try:
-            found[places[file.parts]] = words(file.read().decode("utf-8-sig"))
+            text = words(file.read().decode("utf-8-sig"))
         except UnicodeDecodeError as error:
             raise DatasetError(
                 f"{path}: {file} cannot be decoded as UTF-8 ({error.reason} at byte {error.start}). Save it in UTF-8, "
                 "or remove it"
             ) from None
+        found[places[file.parts]] = [shared.setdefault(word, word) for word in text]
     classes = tuple(sorted({name for _, name, _ in found}))
     vocabulary = most_frequent(text for (split, *_), text in found.items() if split == "train")
     parts = []

@@ -85,7 +85,7 @@ def quantize_network(
         part.quantizers = nn.ModuleDict({kind: Quantizer(activation, error, **options) for kind in kinds})
         part.register_forward_hook(_rounded)  # also keeps a transformer's layers from computing around their parts
         sites |= {_joined(name, kind if len(kinds) > 1 else ""): part.quantizers[kind] for kind in kinds}
-    return Sites(sites, _unreached(net))
+    return Sites(sites, unreached(net))
 
 
 def remove_quantizers(net: nn.Module) -> None:
@@ -176,7 +176,8 @@ def _require_device(net: nn.Module, generator: torch.Generator | None) -> None:
                 )
 
 
-def _unreached(net: nn.Module) -> dict[str, str]:
+def unreached(net: nn.Module) -> dict[str, str]:
+    """What parts of a network compute that no Quantizer sees, by the name of the part, see `Sites`."""
     found = {}
     for name, part in net.named_modules():
         if told := list(_untold(part)):

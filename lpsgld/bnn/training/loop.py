@@ -30,6 +30,7 @@ from lpsgld.bnn.data import datasets
 from lpsgld.bnn.data.arrays import Data, DatasetError
 from lpsgld.bnn.devices import device_name, pick_device, plain_torch, provenance, seeded
 from lpsgld.bnn.network.prediction import predict
+from lpsgld.bnn.network.quantizing import unreached
 from lpsgld.bnn.training import compiling, probe, runs
 from lpsgld.bnn.training.compiling import Choice
 from lpsgld.bnn.training.recipes import Recipe, RecipeError
@@ -37,6 +38,7 @@ from lpsgld.bnn.training.runs import Run, RunError
 from lpsgld.bnn.training.stepping import Stepper
 from lpsgld.files import user_path
 from lpsgld.formats import FormatError
+from lpsgld.rounding import Quantizer
 from lpsgld.samplers.optimizer import NonFiniteGradient
 from lpsgld.storage import save_sample, save_tensors
 from lpsgld.text import Mistake, typed
@@ -108,10 +110,21 @@ def train(
                     said = f"{recipe.dataset} on {device_name(where)}: {program.why}; {products.why}"
                     tqdm.write(said, file=sys.stderr)
                 with compiling.convolutions(products.on), _recipe_blamed(recipe, dataset):
-                    _Trainer(run, dataset, where, program.on).run_epochs(progress, deadline)
+                    trainer = _Trainer(run, dataset, where, program.on)
+                    if progress and own.is_name(recipe.model):
+                        tqdm.write(_rounded(trainer.model), file=sys.stderr)
+                    trainer.run_epochs(progress, deadline)
             if run.finished:
                 runs.remove_checkpoint(run)
     return run
+
+
+def _rounded(model: nn.Module) -> str:
+    """One line: how many sites of a network that is not ours are rounded, and what no Quantizer sees."""
+    sites = sum(isinstance(part, Quantizer) for part in model.modules())
+    missed = [f"{name or 'the network'} {what}" for name, what in unreached(model).items()] if sites else []
+    rest = f"; not rounded: {'; '.join(missed)}" if missed else ""
+    return f"activations and errors are rounded at {sites} sites of {type(model).__name__}{rest}"
 
 
 @contextmanager

@@ -192,7 +192,13 @@ class Recipe:
         if not any(p.requires_grad for p in made.parameters()):
             raise RecipeError(f"model {self.model!r} returned {type(made).__name__} without a parameter to be sampled")
         if {self.activation, self.error} != {"full"} and not any(map(is_quantized, made.modules())):
-            quantize_network(made, self.activation, self.error)
+            try:
+                quantize_network(made, self.activation, self.error)
+            except ValueError as error:
+                raise RecipeError(
+                    f"model {self.model!r}: activations and errors cannot be rounded, since {error}. Put Quantizers "
+                    "into the network yourself, or set activation and error to full"
+                ) from None
         return made
 
     def _of_words(self, data: Data) -> nn.Module:

@@ -1,5 +1,6 @@
 """A run's folder: strangers' files stay, and whatever is read is of this run."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -329,6 +330,20 @@ def test_a_history_of_an_older_version_has_no_digests(copied, finished):
 
 
 # ---- recipe.json -----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_from_before_there_were_losses_is_read(copied, finished):
+    """Nor is its digest another one."""
+    about = json.loads((copied / "recipe.json").read_text())
+    assert about["recipe"].pop("loss") == "cross_entropy"
+    (copied / "recipe.json").write_text(json.dumps(about))
+    assert Run.open(copied).history == finished.history
+    told = {"recipe": about["recipe"], "chain": 0, "images": about["dataset"]["fingerprint"]}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    row = json.loads((copied / "metrics.jsonl").read_text().splitlines()[0])
+    check = row.pop("check")
+    digest.update(json.dumps(row, sort_keys=True).encode())
+    assert digest.hexdigest()[:16] == check
 
 
 @pytest.mark.parametrize(
