@@ -132,6 +132,10 @@ def _execute(
         if number and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores it
             signal.signal(number, signal.default_int_handler)
     results = batch.run_notebooks(notebooks, profile, overrides, out, directory)
+    if any(result.status == "passed" for result in results):
+        from lpsgld import publish
+
+        publish.move_copies(results, publish.Recordings(publish.recordings.folder(directory)))
     print("\n" + report(results, batch.run_directory(directory, profile, out)))
     statuses = {result.status for result in results}
     if "interrupted" in statuses:

@@ -63,7 +63,7 @@ def build_deck(source: Path, figures: Path, out: Path, moving: Moving | None = N
     moving.record(shown)
     slides = [_slide(number, text, gallery, moving) for number, text in enumerate(texts, start=1)]
     parts = {
-        kind: Markup("\n").join(Markup((ASSETS / f"{name}.{kind}").read_text("utf-8")) for name in ("deck", "player"))
+        kind: Markup("\n").join(Markup((ASSETS / f"{name}.{kind}").read_text("utf-8")) for name in ("player", "deck"))
         for kind in ("css", "js")
     }
     write_atomically(out, render("deck.html.j2", slides=slides, **parts))

@@ -57,6 +57,10 @@ class Recordings:
         """Where the recording of this view is, as the view is today, or will be."""
         return self.folder / f"{name}-{digest(name)}"
 
+    def has(self, name: str) -> bool:
+        """Whether the view is recorded as it is today."""
+        return self.path(name).is_file()
+
     def make(self, names: Iterable[str], processes: int = PROCESSES) -> list[Recorded]:
         """Record those of these views that are not recorded yet, with a progress bar; what there is now of each.
 
@@ -65,7 +69,7 @@ class Recordings:
         """
         names = list(dict.fromkeys(names))
         sizes = {name: _count(find(name)) for name in names}
-        missing = {name: self.path(name) for name in names if not self.path(name).is_file()}
+        missing = {name: self.path(name) for name in names if not self.has(name)}
         largest_first = sorted(missing, key=sizes.get, reverse=True)
         seconds = _record_all([(name, missing[name]) for name in largest_first], sizes, processes) if missing else {}
         for name, path in missing.items():

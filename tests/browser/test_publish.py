@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Page
 
 from lpsgld import batch
-from lpsgld.publish import Moving, Recordings, build_book, build_deck
+from lpsgld.publish import Moving, Recordings, build_book, build_deck, move_copies, players
 from tests.publish.made_up import png, write_book_sources, write_figure
 
 pytestmark = pytest.mark.browser
@@ -41,7 +41,10 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("story")
     (result,) = batch.run_notebooks([STORY], "smoke", out=root / "run")
     assert result.status == "passed", result.reason
-    return build_book([STORY], root / "run", root / "book", ROOT / "notebooks", Recordings(root / "views")).parent
+    recordings = Recordings(root / "views")
+    recordings.make(players.of_notebooks(ROOT / "notebooks", [STORY]))
+    move_copies([result], recordings)
+    return build_book([STORY], root / "run", root / "book", ROOT / "notebooks", recordings).parent
 
 
 def check_page(page: Page) -> None:
@@ -104,6 +107,21 @@ def test_the_slider_of_the_book_moves_and_its_keys_turn_no_page(story, window, s
     assert page.locator(".numbers").inner_text().startswith("spread, 8 bits, naive = 1.124")
     page.screenshot(path=screenshots / "book-slider.png")
     window.check()
+
+
+def test_the_slider_of_the_html_copy_moves_in_place_of_its_stills(story, browser, screenshots):
+    context = browser.new_context(offline=True)  # formulas in a copy would come from the network
+    page = context.new_page()
+    page.goto((story.parent / "run" / f"{STORY}.html").as_uri(), wait_until="domcontentloaded")
+    slider = page.get_by_role("slider", name="step size α")
+    slider.press("Home")
+    assert slider.get_attribute("aria-valuetext") == "5e-05"
+    assert page.locator(".numbers").inner_text().startswith("spread, 8 bits, naive = 3.158")
+    page.screenshot(path=screenshots / "copy-slider.png")
+    beside = page.locator(".jp-Cell:has(.player)")
+    assert beside.count() == 1 and beside.locator(".jp-OutputArea img").count() == 2
+    assert not beside.locator("img:visible, em:visible").count()
+    context.close()
 
 
 def test_the_theme_is_toggled_and_remembered(book, window):

@@ -17,7 +17,8 @@ from lpsgld.lab import output, session, style
 from lpsgld.lab.sliders import ghosts
 from lpsgld.lab.sliders.view import Control, Readout, View, compare
 
-_WHOLE = 'style="display: inline-block; margin-right: 1.5em"'  # a number does not part from its name, if a line can hold both
+# a number does not part from its name, if a line can hold both
+_WHOLE = 'style="display: inline-block; margin-right: 1.5em"'
 _PICTURE = "lpsgld-picture"
 # where the page is dark, so is the picture, at once: the browser turns light into dark and keeps the hues
 _DARK = (

@@ -102,7 +102,7 @@ def pack(view: View, drawn: Iterable[Frame], tell: Callable[[], None] = lambda: 
             {"label": c.label, "kind": c.kind, "texts": [c.text(value) for value in c.values]} for c in view.controls
         ],
         "seeds": [seed["seed"] for seed in seeds(view) if seed],
-        "pins": bool(view.ghosts),
+        "pins": bool(view.ghosts) or any(rows),
         "lines": "\n".join(places),
         "frames": pictures,  # the way from one line's place to the next one's: mostly 1
         "numbers": rows,

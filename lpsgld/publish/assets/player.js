@@ -52,7 +52,7 @@
       this.controls = recording.controls.map((control, which) => this.control(control, which));
       const buttons = element("div", { class: "buttons" }, this.button("Reset", "Back to where this picture started", () => this.reset()));
       if (recording.pins) {
-        this.pinButton = this.button("Pin", "Keep a grey copy of the curves for comparison", () => this.pin(!this.pinned));
+        this.pinButton = this.button("Pin", "Keep these curves, in grey, and numbers to compare", () => this.pin(!this.pinned));
         buttons.append(this.pinButton);
       }
       if (recording.seeds.length > 1) {
@@ -114,7 +114,7 @@
       this.controls.forEach((control, which) => control.show(this.at[which]));
       const texts = this.texts(frame);
       this.numbers.replaceChildren(...texts.map((text) => element("span", {}, text)));
-      if (this.pinned) this.numbers.append(element("span", { class: "how" }, `grey, dotted: pinned at ${this.pinned.words}`));
+      if (this.pinned) this.numbers.append(element("span", { class: "how" }, `${this.pinned.ghosts.length ? "grey, dotted: " : ""}pinned at ${this.pinned.words}`));
       this.picture.setAttribute("aria-label", `${this.recording.title}: ${this.words()}. ${texts.join(", ")}`);
     }
 
