@@ -14,7 +14,7 @@ ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)  # Jupyter asks root, as
 
 help:
 	@echo "make run    install, execute the notebooks at laptop size (a few minutes), say what to open next"
-	@echo "make lab    install, open JupyterLab on the notebooks, on this machine only"
+	@echo "make lab    install, open JupyterLab on a copy of the notebooks in course/, on this machine only"
 	@echo "make smoke  install, execute the notebooks at small sizes"
 	@echo "make book   install, execute what is not executed yet, make an HTML book of it in book/, to be read offline"
 	@echo "make slides install, make a deck of the figures in slides.html, with speaker notes"
@@ -45,8 +45,9 @@ check: $(VENV)/installed-test
 	@$(VENV)/bin/codespell
 
 lab: $(VENV)/installed
+	@$(PY) -m lpsgld course course
 	@$(PY) -m jupyterlab --ip=127.0.0.1 $(ROOT) \
-		--ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks
+		--ServerApp.root_dir="$(CURDIR)/course" --LabApp.default_url=/lab/tree/notebooks
 
 clean:
 	rm -rf $(VENV) build book reference slides.html *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -229,6 +229,20 @@ def _reference(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_course_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "out", type=user_path, nargs="?", default=Path("course"), metavar="DIR", help="(default: course)"
+    )
+
+
+def _course(options: argparse.Namespace) -> int:
+    from lpsgld.batch import notebook
+    from lpsgld.lab.course import copy_course
+
+    print(copy_course(notebook.find_directory(), options.out))
+    return 0
+
+
 def _add_slides_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", type=user_path, metavar="FILE", help="Markdown (default: notebooks/slides.md)")
     parser.add_argument("--figures", type=user_path, metavar="DIR", help="the figures' folder (default: figures)")
@@ -293,6 +307,7 @@ def commands() -> tuple[Command, ...]:
         Command(
             "figures", "draw figures for slides again, by running their notebooks", _add_figures_arguments, _figures
         ),
+        Command("course", "make a copy of the notebooks, to work in", _add_course_arguments, _course),
         Command("record", "draw all positions of the sliders, for book and slides", _add_record_arguments, _record),
         Command("book", "print executed notebooks as an HTML book", _add_book_arguments, _book),
         Command("reference", "print what docstrings say of the public names", _add_reference_arguments, _reference),

@@ -1,5 +1,6 @@
 """What a notebook declares about itself: its question, parameters, prerequisites and device."""
 
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,13 +36,17 @@ class Notebook:
 
 
 def find_directory() -> Path:
-    """The notebooks: those of the current directory, else those beside the package (an editable install)."""
-    beside_package = Path(lpsgld.__file__).resolve().parents[1]
-    for directory in (Path.cwd() / "notebooks", beside_package / "notebooks"):
+    """The notebooks: those of the current directory, else those that came with the package: beside it (an editable
+    install), or among the shared files of the environment."""
+    beside_package, shared = (
+        Path(lpsgld.__file__).resolve().parents[1],
+        Path(sysconfig.get_path("data")) / "share/lpsgld",
+    )
+    for directory in (folder / "notebooks" for folder in (Path.cwd(), beside_package, shared)):
         if any(directory.glob("*.ipynb")):
             return directory
     raise BatchError(
-        f"no notebooks in {Path.cwd() / 'notebooks'}, nor beside the package: "
+        f"no notebooks in {Path.cwd() / 'notebooks'}, nor with the package: "
         'run from a checkout of the repository, or install it from there: `pip install -e ".[course]"`'
     )
 

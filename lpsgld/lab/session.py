@@ -12,6 +12,8 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+COURSE = ".lpsgld-course"  # the file that marks a reader's copy
+
 
 @dataclass(frozen=True)
 class Session:
@@ -81,8 +83,11 @@ def folder(variable: str, inside: str) -> Path:
 
 
 def repository() -> Path | None:
-    """The folder of the project's clone: the one that holds the current folder, else this package; or None."""
+    """The folder of the project's clone, or of a reader's copy of the course (`lpsgld course`): the one that holds the
+    current folder, else this package; or None."""
     for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parents[2]):
+        if (folder / COURSE).is_file():
+            return folder
         description = folder / "pyproject.toml"
         if description.is_file():
             project = tomllib.loads(description.read_text("utf-8")).get("project", {})
