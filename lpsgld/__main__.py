@@ -170,6 +170,7 @@ def _figures(options: argparse.Namespace) -> int:
     directory = notebook.find_directory()
     chosen = catalogue.choose(options.figures, catalogue.catalogue(directory))
     if not options.list:
+        os.environ["LPSGLD_REDRAW"] = "1"  # also pictures of measurements
         return _execute(directory, sorted(set(chosen.values())), "laptop")
     print(catalogue.describe(chosen, directory.parent / "figures"))
     return 0

@@ -337,6 +337,20 @@ def test_a_picture_may_know_what_it_says(folder, shown):
     assert (row["title"], row["alt"], row["caption"]) == ("A plain one", "Nothing", "Here it is.")
 
 
+def test_a_picture_of_a_measurement_stays_unless_it_is_asked_for(folder, shown, monkeypatch):
+    def measure(alpha: float, width: int = 8) -> bytes:
+        lab.save_figure(drawing(alpha=alpha), "05-demo", params={"width": width}, measured=True, **TEXTS)
+        assert shown[-1], "what was measured now is shown"
+        return (folder / "05-demo.png").read_bytes()
+
+    first = measure(1e-3)
+    assert measure(1e-2) == first
+    other = measure(1e-2, width=16)
+    assert other != first
+    monkeypatch.setenv("LPSGLD_REDRAW", "1")
+    assert measure(1e-3, width=16) == first
+
+
 def test_texts_name_settings_and_where_the_data_come_from(folder, shown):
     view = demo.view(slide=Slide("{bits} bits on {dataset}.", "As drawn for {dataset}.", "On {dataset}"))
     lab.save_figure(view, "05-demo", params={"bits": 2}, origin={"dataset": "digits", "epochs": 3})

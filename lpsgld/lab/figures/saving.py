@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -71,6 +72,7 @@ def save_figure(
     title: str = "",
     params: Mapping[str, Any] | None = None,
     origin: Mapping[str, Any] | None = None,
+    measured: bool = False,
 ) -> None:
     """Write IDENTIFIER.png and .svg, IDENTIFIER-dark.png and .svg, their row of manifest.json, and show the light one,
     unless it is of a view that `explore` has shown already: then only say where it is.
@@ -81,7 +83,9 @@ def save_figure(
     time it is called with `data`; colours from `role` and `color` follow the theme if they are asked for inside.
     identifier: notebook's number and a short name, "05-figure-1". alt, caption, title: as in `Slide`, where `draw` has
     none. params: other settings of the view; else what the picture depends on, beside the seed. origin: what the data
-    depend on that the picture shows.
+    depend on that the picture shows. measured: whether a clock or the system told them, other numbers in each run. Then
+    a picture that is there with the same parameters stays, with the versions that it was measured with, so that a run
+    changes no file; LPSGLD_REDRAW, which `lpsgld figures` sets, writes it anew.
 
     Raises RuntimeError before `lab.start`, TypeError if `draw` does not draw, ValueError for a bad identifier, an empty
     text or one that names an unknown setting, another size, or a figure that was drawn outside, FileError if a file
@@ -118,9 +122,12 @@ def save_figure(
     row |= {"files": list(files)} | ({"frames": [*steps, f"{identifier}.png"]} if steps else {})
     with locked(running.figures):
         old = read_manifest(running.figures, *_ROW.keys() - {"frames"})
-        for name, content in files.items():
-            write_atomically(running.figures / name, content)
-        _record(running.figures, old, old | {identifier: row})
+        told = ("notebook", "parameters", "seed", "files")
+        there = identifier in old and all(old[identifier].get(part) == row[part] for part in told)
+        if not (measured and there and not os.environ.get("LPSGLD_REDRAW")):
+            for name, content in files.items():
+                write_atomically(running.figures / name, content)
+            _record(running.figures, old, old | {identifier: row})
     if known:
         print(f"The same picture for slides: {running.figures.name}/{identifier}.png")
     else:
