@@ -56,10 +56,14 @@ def name_of(what: str, given: str | Callable[..., Any], error: type[Exception]) 
 def called(what: str, name: str, error: type[Exception], given: Any) -> Any:
     """What the function of that name returns, called with `given` if it asks for an argument, else with nothing."""
     function = find(what, name, error)
+    return function(given) if asks(function) else function()
+
+
+def asks(function: Callable[..., Any]) -> bool:
+    """Whether a function cannot be called without an argument."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except ValueError:  # some that are compiled do not tell
-        parameters = ()
+        return False
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    asks = any(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
-    return function(given) if asks else function()
+    return any(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)

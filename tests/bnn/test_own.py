@@ -230,10 +230,14 @@ def test_what_cannot_be_trained_is_told_in_one_sentence_and_leaves_nothing(
 
 
 def test_images_networks_refuse_words_and_data_must_be_data(tmp_path, small):
-    with pytest.raises(RecipeError, match=r"a model .mlp. reads images, but counting has words of shape \(5,\)"):
+    with pytest.raises(RecipeError, match=r"a model .mlp. reads images, but counting has sequences of shape \(5,\)"):
         train(small, tmp_path / "run", dataset=words())
     with pytest.raises(DatasetError, match="returned Linear, but must return a Dataset or Tensors"):
         datasets.load(f"{__name__}:a_layer")
+    with pytest.raises(DatasetError, match="asks for an argument, but is called with none"):
+        datasets.load(NAME)
+    with pytest.raises(DatasetError, match="999 training sequences were asked for, but counting has 140"):
+        words().subset(999, 1)
     short = Tensors("short", torch.zeros(3, 2), torch.zeros(3), torch.zeros(2, 2), torch.zeros(2), ("a", "b"))
     with pytest.raises(DatasetError, match="there must be int64 labels"):
         train(small, tmp_path / "run", model=of_images, dataset=short)

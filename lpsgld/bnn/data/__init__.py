@@ -1,1 +1,1 @@
-"""Images, from names and folders to batches; what a network makes of them lives elsewhere."""
+"""Images and texts, from names and folders to batches; what a network makes of them lives elsewhere."""

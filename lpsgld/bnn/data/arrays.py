@@ -43,6 +43,11 @@ class Data:
         return tuple(self.parts[0].shape[1:])
 
     @property
+    def noun(self) -> str:
+        """What one input is, in a word: what a prediction is of, or a sequence of such."""
+        return self.unit if self.parts[1].dim() == 1 else "sequence"
+
+    @property
     def words(self) -> int:
         """How many different numbers an input may hold, if it is of words; else 0."""
         return 0
@@ -75,7 +80,7 @@ class Data:
         for what, first, size in (("training", 0, train), ("test", 2, test)):
             if not 1 <= size <= len(parts[first]):
                 raise DatasetError(
-                    f"{size} {what} {self.unit}s were asked for, but {self.name} has {len(parts[first])}"
+                    f"{size} {what} {self.noun}s were asked for, but {self.name} has {len(parts[first])}"
                 )
             keep = torch.randperm(len(parts[first]), generator=generator)[:size]
             parts[first : first + 2] = [part[keep] for part in parts[first : first + 2]]

@@ -74,7 +74,10 @@ def require_name(name: str, error: type[Exception]) -> None:
 
 
 def _own(name: str) -> Data:
-    data = own.find("dataset", name, DatasetError)()
+    function = own.find("dataset", name, DatasetError)
+    if own.asks(function):
+        raise DatasetError(f"dataset {name!r} asks for an argument, but is called with none: give that a default")
+    data = function()
     if not isinstance(data, Data):
         raise DatasetError(
             f"dataset {name!r} returned {type(data).__name__}, but must return a Dataset or Tensors of "

@@ -140,7 +140,7 @@ def _recipe_blamed(recipe: Recipe, dataset: Data) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not re.search("allocate|out of memory|overflow", str(error)):
             raise
         raise RecipeError(
-            f"a {recipe.model} of width {recipe.width} with batches of {recipe.batch_size} {dataset.unit}s does not "
+            f"a {recipe.model} of width {recipe.width} with batches of {recipe.batch_size} {dataset.noun}s does not "
             "fit into memory here: take a smaller width or batch_size, or --subset"
         ) from error
 

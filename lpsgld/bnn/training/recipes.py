@@ -182,7 +182,7 @@ class Recipe:
             if of_words != bool(data.words) or len(data.shape) != (1 if of_words else 3):
                 what = "words of a vocabulary" if of_words else "images"
                 raise RecipeError(
-                    f"a model {self.model!r} reads {what}, but {data.name} has {data.unit}s of shape {data.shape}: "
+                    f"a model {self.model!r} reads {what}, but {data.name} has {data.noun}s of shape {data.shape}: "
                     "choose another model, or another dataset"
                 )
             return self._of_words(data) if of_words else self.build_model(data.shape, len(data.classes))

@@ -39,8 +39,8 @@ class Stepper:
         self._size, self._fewest = min(recipe.batch_size, len(self.labels)), 2 if normed else 1
         if self._size < self._fewest:
             raise RecipeError(
-                f"batches have a single {dataset.unit}, over which the BatchNorm of a {recipe.model} has no variance: "
-                f"take a batch_size of 2 or more, and as many {dataset.unit}s"
+                f"batches have a single {dataset.noun}, over which the BatchNorm of a {recipe.model} has no variance: "
+                f"take a batch_size of 2 or more, and as many {dataset.noun}s"
             )
         self._mean_loss = recipe.loss_function()
         self._step_sizes = [group["lr"] for group in self.optimizer.param_groups]
