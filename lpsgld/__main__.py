@@ -109,6 +109,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help="override the profile, for example 05_variance_correction.seed=1; may be repeated",
     )
     parser.add_argument("--out", type=user_path, metavar="DIR", help="executed notebooks (default: runs/PROFILE)")
+    parser.add_argument("--record", action="store_true", help="record sliders that need what a notebook computes")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -116,13 +117,18 @@ def _run(options: argparse.Namespace) -> int:
 
     directory = notebook.find_directory()
     overrides = plan.parse_settings(options.settings, directory)
-    return _execute(directory, options.notebooks, options.profile, overrides, options.out)
+    return _execute(directory, options.notebooks, options.profile, overrides, options.out, options.record)
 
 
 def _execute(
-    directory: Path, notebooks: Sequence[str], profile: str, overrides: dict | None = None, out: Path | None = None
+    directory: Path,
+    notebooks: Sequence[str],
+    profile: str,
+    overrides: dict | None = None,
+    out: Path | None = None,
+    record: bool = False,
 ) -> int:
-    """Run notebooks, print the report and return the exit status."""
+    """Run notebooks, print the report and return the exit status. record: see `lab.explore`."""
     from lpsgld import batch
     from lpsgld.batch.report import report
 
@@ -131,6 +137,8 @@ def _execute(
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores it
             signal.signal(number, signal.default_int_handler)
+    if record:
+        os.environ["LPSGLD_RECORD"] = "1"
     results = batch.run_notebooks(notebooks, profile, overrides, out, directory)
     if any(result.status == "passed" for result in results):
         from lpsgld import publish
@@ -194,7 +202,7 @@ def _book(options: argparse.Namespace) -> int:
     names = sorted({notebook.resolve(text, directory) for text in options.notebooks}) or notebook.names(directory)
     run = run_directory(directory, "laptop", options.run_folder)
     if options.run and (lacking := list(publish.obstacles(names, run, directory))):
-        if status := _execute(directory, lacking, "laptop", out=run):
+        if status := _execute(directory, lacking, "laptop", out=run, record=True):
             return status
     recordings = publish.Recordings(publish.recordings.folder(directory))
     index = publish.build_book(names, run, options.out.resolve(), directory, recordings)

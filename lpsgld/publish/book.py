@@ -28,8 +28,8 @@ def build_book(
     """Make the book of the notebooks `names`, executed in the folder `run`, in the folder `out`; its index is returned.
 
     directory: the notebooks' folder. Figures in dark colours are those of the run, else those of `figures/` beside it.
-    recordings: views that are drawn without a notebook's results move in the book, and those that are not recorded yet
-    are; without it, all stand still.
+    recordings: views move in the book; those that need no notebook's results are recorded now, unless they are already,
+    the others move if the run has recorded them. Without it, all stand still.
     Raises BatchError if a notebook cannot be taken (see `obstacles`), or if `out` holds something else.
     """
     if problems := obstacles(names, run, directory):

@@ -12,7 +12,7 @@ from lpsgld.batch.execution import Result
 from lpsgld.files import write_atomically
 from lpsgld.publish import players
 from lpsgld.publish.page import ASSETS
-from lpsgld.publish.recordings import Recordings, find
+from lpsgld.publish.recordings import Recordings
 
 # As wide as the stills, which are hidden once the player is there, with the line below each that says what it shows.
 _LOOK = """
@@ -35,18 +35,17 @@ def move(page: Path, executed: Path, recordings: Recordings) -> None:
     """Let the views move in the HTML copy of an executed notebook, as far as they are recorded."""
     content, html = notebook.load(executed), page.read_text(encoding="utf-8")
     before = html
-    for number, name in players.explored(content).items():
-        if recordings.has(name):
-            html = _insert(html, content.cells[number].id, _player(name, recordings))
+    for number, packed in players.packed(content, recordings).items():
+        html = _insert(html, content.cells[number].id, _player(packed))
     if html != before:
         css = (ASSETS / "player.css").read_text("utf-8") + _LOOK
         script = (ASSETS / "player.js").read_text("utf-8")
         write_atomically(page, html.replace("</head>", f"<style>{css}</style><script>{script}</script></head>", 1))
 
 
-def _player(name: str, recordings: Recordings) -> str:
+def _player(packed: bytes) -> str:
     place = BeautifulSoup("<div></div>", "html.parser").div
-    players.mount(place, find(name), recordings.load(name))
+    players.mount(place, packed)
     return str(place)
 
 

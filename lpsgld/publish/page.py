@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from dataclasses import dataclass
 from hashlib import sha256
 from mimetypes import guess_extension
@@ -23,7 +23,7 @@ from lpsgld.batch.export import PREFERENCE, without_widgets
 from lpsgld.batch.notebook import Notebook
 from lpsgld.publish import players, prose
 from lpsgld.publish.pictures import Figure, Gallery
-from lpsgld.publish.recordings import Recordings, find
+from lpsgld.publish.recordings import Recordings
 
 ASSETS = Path(__file__).with_name("assets")
 PICTURES = "pictures"  # the folder beside the pages
@@ -61,7 +61,7 @@ def make_page(
     not TeX, a picture without an alternative text, or a picture that is not there.
     """
     with about(f"notebook {notebook.name}"):
-        moving = players.explored(content) if recordings else {}
+        moving = players.packed(content, recordings) if recordings else {}
         body = prose.typeset(BeautifulSoup(_export(content, moving), "html.parser"))
         for picture in body.find_all("img"):
             _keep_picture(picture, notebook.path.parent, files)
@@ -70,9 +70,8 @@ def make_page(
         for code in body.find_all("code"):  # "Next: `01_number_formats`"
             if code.string in pages and code.string != notebook.name and not code.find_parent(["a", "pre"]):
                 code.wrap(body.new_tag("a", href=f"{code.string}.html"))
-        for place in body.select("[data-view]"):
-            name = str(place["data-view"])
-            players.mount(place, find(name), recordings.load(name))
+        for place in body.select("[data-moves]"):
+            players.mount(place, moving[int(str(place["data-moves"]))])
     streams = [o.text for cell in content.cells for o in cell.get("outputs", []) if o.output_type == "stream"]
     takes = re.search(r"\*\*Takes\*\* (\d+) minutes", content.cells[0].source if content.cells else "")
     return Page(
@@ -117,11 +116,12 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def _export(content: nbformat.NotebookNode, views: Mapping[int, str]) -> str:
-    """The notebook as HTML; the outputs of a cell that has a view stand together in an element that names it."""
+def _export(content: nbformat.NotebookNode, moving: Container[int]) -> str:
+    """The notebook as HTML; the outputs of a cell that moves stand together in an element with the cell's number."""
     content = without_widgets(content)
-    for number, view in views.items():
-        content.cells[number].metadata["view"] = view
+    for number, cell in enumerate(content.cells):
+        if number in moving:
+            cell.metadata["moves"] = str(number)
     exporter = HTMLExporter(extra_template_basedirs=[str(ASSETS)], template_name="notebook")
     exporter.config.NbConvertBase.display_data_priority = list(PREFERENCE)
     return exporter.from_notebook_node(content)[0]

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import ast
 import json
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nbformat
 from bs4 import BeautifulSoup, Tag
@@ -20,7 +19,6 @@ from bs4 import BeautifulSoup, Tag
 from lpsgld.batch import notebook
 from lpsgld.batch.errors import BatchError
 from lpsgld.lab.sliders import recording
-from lpsgld.lab.sliders.view import View
 from lpsgld.publish.recordings import Recordings, find
 
 _VIEWS = "lpsgld.lab.views"
@@ -48,10 +46,26 @@ def of_figures(directory: Path) -> dict[str, str]:
     return {identifier: view for content in contents for identifier, view in saved(content).items()}
 
 
-def mount(place: Tag, view: View, packed: bytes, **settings: Any) -> None:
-    """Make a player of this element, which holds the view's stills; it begins with the defaults, but for `settings`."""
+def packed(content: nbformat.NotebookNode, recordings: Recordings) -> dict[int, bytes]:
+    """The recordings that there are for an executed notebook, each under the number of its cell: those of views that it
+    imports, and those that it holds itself, of views that need what it computes (see `lab.explore`)."""
+    found = {number: recordings.load(name) for number, name in explored(content).items() if recordings.has(name)}
+    for number, cell in enumerate(content.cells):
+        held = [
+            output.data[recording.MIME]
+            for output in cell.get("outputs", [])
+            if recording.MIME in output.get("data", {})
+        ]
+        found |= {number: b64decode(held[0])} if held else {}
+    return found
+
+
+def mount(place: Tag, packed: bytes, start: Sequence[int] | None = None) -> None:
+    """Make a player of this element, which holds the view's stills. start: of each control, the place of the value with
+    which it begins, if that is not its default."""
     place["class"] = [*place.get("class", []), "player"]
-    place["data-start"] = json.dumps(recording.place(view, view.parameters(**settings)))
+    if start:
+        place["data-start"] = json.dumps(start)
     # of a type that no browser knows: none runs it
     script = BeautifulSoup('<script type="application/x-deflate"></script>', "html.parser").script
     script.string = b64encode(packed).decode("ascii")
@@ -74,7 +88,8 @@ class Moving:
         """Let the stills in this element move, if they are a figure that does, from the settings of the figure on."""
         if self.recordings and (name := self.views.get(identifier)):
             view = find(name)
-            mount(place, view, self.recordings.load(name), **(view.slide.settings if view.slide else {}))
+            settings = view.slide.settings if view.slide else {}
+            mount(place, self.recordings.load(name), recording.place(view, view.parameters(**settings)))
 
 
 def _calls(content: nbformat.NotebookNode) -> Iterator[tuple[int, str, str, list[str]]]:

@@ -61,7 +61,7 @@ def write_page(path: Path, views: list[View], frames=recording.frames) -> Path:
     soup = BeautifulSoup("<main></main>", "html.parser")
     for view in views:
         place = BeautifulSoup('<div><div class="picture"><p>still</p></div></div>', "html.parser").div
-        players.mount(place, view, recording.pack(view, frames(view)))
+        players.mount(place, recording.pack(view, frames(view)))
         soup.main.append(place)
     css = "".join((ASSETS / name).read_text("utf-8") for name in ("book.css", "player.css"))
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'

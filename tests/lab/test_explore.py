@@ -4,6 +4,8 @@ import pytest
 
 from lpsgld import lab
 from lpsgld.lab import style
+from lpsgld.lab.sliders import recording
+from lpsgld.lab.views import start_here
 from tests.lab import demo
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -60,6 +62,22 @@ def test_a_mistake_in_the_first_draw_raises_and_shows_nothing(shown, live):
     with pytest.raises(RuntimeError, match="a mistake in the view"):
         lab.explore(demo.view(update=broken), live=live)
     assert shown == []
+
+
+def test_a_run_that_records_keeps_all_positions_of_a_view_that_a_notebook_makes(shown, monkeypatch):
+    monkeypatch.setenv("LPSGLD_RECORD", "1")
+    made = start_here.View("made", "Made", start_here.build_story, start_here.update_story,
+                           (lab.Control("alpha", "step size α", (1e-4, 5e-3), 5e-3),))  # fmt: skip
+    lab.explore(made, live=False)
+    content, frames = recording.unpack(base64.b64decode(shown[0][0][recording.MIME]))
+    assert len(frames) == 2 and content["start"] == [1]
+    assert frames == list(recording.frames(made))
+    shown.clear()
+    lab.explore(start_here.story, live=False)  # imported: recorded without a notebook
+    lab.explore(made, live=False, alpha=1e-4)
+    monkeypatch.delenv("LPSGLD_RECORD")
+    lab.explore(made, live=False)
+    assert len(shown) == 8 and not any(recording.MIME in data for data, _ in shown)
 
 
 def test_outside_a_notebook_the_text_is_printed(capsys):

@@ -6,7 +6,7 @@ import re
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from lpsgld.batch import BatchError
 from lpsgld.lab import style
@@ -184,8 +184,14 @@ def test_the_notebooks_of_the_course_explore_views_that_can_be_recorded():
     assert STORY in names and nbformat
 
 
+def test_a_view_that_needs_what_a_notebook_computes_is_found_in_the_executed_notebook(tmp_path):
+    held = new_output("display_data", {"image/png": "", recording.MIME: "cGFja2Vk"})
+    content = new_notebook(cells=[*CELLS, new_code_cell("lab.explore(mine)", outputs=[held])])
+    assert players.packed(content, Recordings(tmp_path)) == {6: b"packed"}, "and nothing of those not recorded"
+
+
 def test_a_player_keeps_its_stills_and_begins_where_it_is_told():
     soup = BeautifulSoup('<div class="frame"><img alt="still"></div>', "html.parser")
-    players.mount(soup.div, start_here.story, b"packed", alpha=5e-3)
+    players.mount(soup.div, b"packed", [6])
     assert soup.div["class"] == ["frame", "player"] and soup.div["data-start"] == "[6]"
     assert soup.img and soup.script.string == "cGFja2Vk"

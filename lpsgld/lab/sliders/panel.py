@@ -8,13 +8,16 @@ widget, so that a mistake in a view stops the notebook.
 from __future__ import annotations
 
 import html
+import os
+import sys
+from base64 import b64encode
 from typing import Any
 
 import ipywidgets as widgets
 from matplotlib.lines import Line2D
 
 from lpsgld.lab import output, session, style
-from lpsgld.lab.sliders import ghosts
+from lpsgld.lab.sliders import ghosts, recording
 from lpsgld.lab.sliders.view import Control, Readout, View, compare
 
 # a number does not part from its name, if a line can hold both
@@ -32,24 +35,39 @@ def explore(view: View, live: bool | None = None, **given: Any) -> None:
     """Display the view: live with sliders, else one picture for each of its static settings.
 
     live: by default what the notebook's `start` was told, else True. given: starting values of controls, or
-    parameters that stay fixed; in the static form they take precedence over the view's own settings.
+    parameters that stay fixed; in the static form they take precedence over the view's own settings. A run that records
+    (`lpsgld run --record`) keeps all positions of a view beside its first picture, if it is one that a notebook makes.
     Raises whatever the view raises when it is first drawn.
     """
     running = session.current()
     running.explored.add(view.name)
-    if view.seeded:
-        given = {"seed": running.seed} | given
+    seeded = {"seed": running.seed} if view.seeded else {}
     if running.live if live is None else live:
-        panel = Panel(view, **given)
+        panel = Panel(view, **(seeded | given))
         output.show_widget(panel.widget, *panel.bundle())
         return
-    settings = [view.parameters(**(dict(static) | given)) for static in view.static or ({},)]
+    recorded = {} if given else _recorded(view)
+    settings = [view.parameters(**(dict(static) | seeded | given)) for static in view.static or ({},)]
     for number, parameters in enumerate(settings):
         if parameters not in settings[:number]:
             figure, artists = view.build(**parameters)
             text = view.caption(parameters, view.update(artists, **parameters) or {})
-            output.show(*output.picture(style.png(figure, style.SLIDE_DPI), alt=text))
+            data, metadata = output.picture(style.png(figure, style.SLIDE_DPI), alt=text)
+            output.show(data | recorded, metadata)
+            recorded = {}
             output.show({"text/html": f"<p><em>{html.escape(text)}</em></p>", "text/plain": text})
+
+
+def _recorded(view: View) -> dict[str, str]:
+    """All positions of a view that needs what its notebook computes, where a run is to record them (LPSGLD_RECORD).
+
+    A view that a module holds needs nothing: `lpsgld record` draws it without a notebook.
+    """
+    module = view.build.__module__
+    imported = module != "__main__" and any(value is view for value in vars(sys.modules[module]).values())
+    if imported or not os.environ.get("LPSGLD_RECORD"):
+        return {}
+    return {recording.MIME: b64encode(recording.pack(view, recording.frames(view))).decode("ascii")}
 
 
 class Panel:

@@ -28,6 +28,8 @@ from lpsgld.lab.sliders.view import Artists, Readout, View, compare
 MOST_SEEDS, MANY = 3, 50  # as many seeds, from 0 on, as there is room for in that many pictures
 SIZE = tuple(72 * inches for inches in style.SIZE)  # of a picture, in points
 
+MIME = "application/x-lpsgld-view"  # of a recording, in base64, beside the picture that a cell shows
+
 _BARE = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # a picture says nothing about itself
 _PINNED = re.compile(r'<g id="(pinned-\d+)">')
 
@@ -85,14 +87,14 @@ def draw(view: View, figure: Figure, artists: Artists, parameters: dict[str, Any
 def pack(view: View, drawn: Iterable[Frame], tell: Callable[[], None] = lambda: None) -> bytes:
     """The view's frames, deflated; `tell` is called after each. `unpack` and `assets/player.js` read them.
 
-    Raises ValueError for a number that is not finite.
+    A number that is not finite is None there; its text says what it is.
     """
     places: dict[str, int] = {}
     pictures, rows, texts = [], [], []
     for frame in drawn:
         numbers = [places.setdefault(line, len(places)) for line in frame.svg.split("\n")]
         pictures.append([here - before for before, here in itertools.pairwise([0, *numbers])])
-        rows.append(frame.numbers)
+        rows.append({name: float(value) if math.isfinite(value) else None for name, value in frame.numbers.items()})
         texts.append(compare(frame.numbers))
         tell()
     content = {
@@ -101,6 +103,7 @@ def pack(view: View, drawn: Iterable[Frame], tell: Callable[[], None] = lambda: 
         "controls": [
             {"label": c.label, "kind": c.kind, "texts": [c.text(value) for value in c.values]} for c in view.controls
         ],
+        "start": place(view, view.parameters()),
         "seeds": [seed["seed"] for seed in seeds(view) if seed],
         "pins": bool(view.ghosts) or any(rows),
         "lines": "\n".join(places),
@@ -108,7 +111,7 @@ def pack(view: View, drawn: Iterable[Frame], tell: Callable[[], None] = lambda: 
         "numbers": rows,
         "texts": texts,
     }
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=float)
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return zlib.compress(text.encode(), 9)
 
 

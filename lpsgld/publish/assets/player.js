@@ -39,7 +39,7 @@
       this.recording = recording;
       this.lines = recording.lines.split("\n");
       this.name = `player-${(made += 1)}`;
-      this.start = JSON.parse(place.dataset.start);
+      this.start = place.dataset.start ? JSON.parse(place.dataset.start) : recording.start;
       this.at = [...this.start];
       this.seed = 0;
       this.pinned = null;
@@ -152,6 +152,7 @@
       return [...seed, ...Object.keys(numbers[frame]).map((name, place) => {
         const before = number(texts[then][place]);
         if (before === number(texts[frame][place])) return `${texts[frame][place]} (as pinned)`;
+        if (numbers[frame][name] === null || numbers[then][name] === null) return `${texts[frame][place]} (pinned ${before})`;
         const difference = signed(numbers[frame][name] - numbers[then][name]);
         return `${texts[frame][place]} (pinned ${before}, difference ${difference})`;
       })];
