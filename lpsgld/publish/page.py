@@ -63,6 +63,8 @@ def make_page(
     with about(f"notebook {notebook.name}"):
         moving = players.packed(content, recordings) if recordings else {}
         body = prose.typeset(BeautifulSoup(_export(content, moving), "html.parser"))
+        for place in body.select("[data-moves]"):
+            players.mount(_first_still(place), moving[int(str(place["data-moves"]))])
         for picture in body.find_all("img"):
             _keep_picture(picture, notebook.path.parent, files)
         for link in body.find_all("a", href=True):
@@ -70,8 +72,6 @@ def make_page(
         for code in body.find_all("code"):  # "Next: `01_number_formats`"
             if code.string in pages and code.string != notebook.name and not code.find_parent(["a", "pre"]):
                 code.wrap(body.new_tag("a", href=f"{code.string}.html"))
-        for place in body.select("[data-moves]"):
-            players.mount(place, moving[int(str(place["data-moves"]))])
     streams = [o.text for cell in content.cells for o in cell.get("outputs", []) if o.output_type == "stream"]
     takes = re.search(r"\*\*Takes\*\* (\d+) minutes", content.cells[0].source if content.cells else "")
     return Page(
@@ -125,6 +125,15 @@ def _export(content: nbformat.NotebookNode, moving: Container[int]) -> str:
     exporter = HTMLExporter(extra_template_basedirs=[str(ASSETS)], template_name="notebook")
     exporter.config.NbConvertBase.display_data_priority = list(PREFERENCE)
     return exporter.from_notebook_node(content)[0]
+
+
+def _first_still(place: Tag) -> Tag:
+    """The element without the other pictures of its view and the lines below them: whoever runs no script sees one."""
+    for picture in place.select(".picture")[1:]:
+        if (caption := picture.find_next_sibling()) and caption.find("em"):
+            caption.decompose()
+        picture.decompose()
+    return place
 
 
 def _keep_picture(picture: Tag, directory: Path, files: Files) -> None:
