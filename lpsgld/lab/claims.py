@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 from lpsgld.lab import output, session
-from lpsgld.text import markdown
 
 ERRORS = 5  # standard errors that a measured number may be off: a normal one is beyond with probability 6e-7
 
@@ -59,13 +59,21 @@ def claim(
 
 
 def summary() -> None:
-    """Display a table of the numbers that this notebook's claims have measured. Raises RuntimeError before start."""
+    """Display how many claims of this notebook have held, and, folded, a table of the numbers that they have measured.
+
+    Raises RuntimeError before start.
+    """
     claims = session.required("summary").claims
     rows = [(text, "✓" if number is None else f"{number:.6g}", held) for text, (number, held) in claims.items()]
     plain = "\n".join(f"✓ {_line(text, *held)}" for text, held in claims.items())
-    nothing = "No claim has been checked yet."
-    table = markdown(rows, ("claim", "measured", "")) if rows else nothing
-    output.show({"text/markdown": table, "text/plain": plain or nothing})
+    if not rows:
+        output.show({"text/plain": "No claim has been checked yet."})
+        return
+    said = "The one claim so far has held" if len(rows) == 1 else f"All {len(rows)} claims so far have held"
+    cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
+    table = "\n".join(f"<tr>{row}</tr>" for row in ("<th>claim</th><th>measured</th><th></th>", *cells))
+    folded = f"<details><summary>{said}; what was measured</summary>\n<table>\n{table}\n</table></details>"
+    output.show({"text/html": folded, "text/plain": plain})
 
 
 def _line(text: str, number: float | None, condition: str) -> str:

@@ -73,7 +73,7 @@ def test_a_claim_of_no_form_is_a_mistake(arguments):
 def test_the_summary_lists_what_held_once_each(shown, capsys):
     lab.start("05_demo", smoke=True)
     lab.summary()
-    assert shown.pop()[0]["text/markdown"] == "No claim has been checked yet."
+    assert shown.pop()[0] == {"text/plain": "No claim has been checked yet."}
     lab.claim("The spread |θ|", 1.5, between=(1, 2))
     lab.claim("The spread |θ|", 1.6, between=(1, 2))
     lab.claim("Order", holds=True)
@@ -81,9 +81,13 @@ def test_the_summary_lists_what_held_once_each(shown, capsys):
         lab.claim("Never", holds=False)
     lab.summary()
     table = shown.pop()[0]
-    assert table["text/markdown"].splitlines()[2:] == [
-        "| The spread &#124;θ&#124; | 1.6 | expected from 1 to 2 |",
-        "| Order | ✓ |  |",
+    assert table["text/html"].splitlines() == [
+        "<details><summary>All 2 claims so far have held; what was measured</summary>",
+        "<table>",
+        "<tr><th>claim</th><th>measured</th><th></th></tr>",
+        "<tr><td>The spread |θ|</td><td>1.6</td><td>expected from 1 to 2</td></tr>",
+        "<tr><td>Order</td><td>✓</td><td></td></tr>",
+        "</table></details>",
     ]
     assert table["text/plain"].startswith("✓ The spread |θ|: measured 1.6")
 
