@@ -125,12 +125,7 @@ def sources(*modules: str) -> dict[str, Path]:
         if module in found or module.partition(".")[0] not in own or not (path := _file(module)):
             continue
         found[module] = path
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, ast.Import):
-                waiting += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                parts = (f"{node.module}.{alias.name}" for alias in node.names)
-                waiting += [part if _file(part) else str(node.module) for part in parts]
+        waiting += _imported(path)
     return found
 
 
@@ -147,6 +142,19 @@ def report(recorded: Sequence[Recorded]) -> str:
     )
     pictures, size = sum(r.pictures for r in recorded), sum(r.size for r in recorded)
     return "\n".join([*lines, f"{len(rows)} views, {pictures} pictures, {size / 1e6:.1f} MB"])
+
+
+@functools.cache
+def _imported(path: Path) -> list[str]:
+    """The modules that a source imports, wherever in it that stands."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parts = (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [part if _file(part) else str(node.module) for part in parts]
+    return found
 
 
 @functools.cache
