@@ -174,14 +174,14 @@ def command(*arguments: str, **options) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arguments", "status"), [(["list"], 141), (["recipes"], 141), (["--help"], 0)])
-def test_a_reader_that_goes_away_is_no_error(arguments, status):
-    """Help is printed by argparse, which takes no notice."""
+@pytest.mark.parametrize(("arguments", "statuses"), [(["list"], {141}), (["recipes"], {141}), (["--help"], {0, 141})])
+def test_a_reader_that_goes_away_is_no_error(arguments, statuses):
+    """Help is printed by argparse, which takes no notice in the later releases of Python 3.11."""
     reading, writing = os.pipe()
     os.close(reading)
     ended = command(*arguments, stdout=writing)
     os.close(writing)
-    assert (ended.returncode, ended.stderr) == (status, "")
+    assert ended.returncode in statuses and ended.stderr == ""
 
 
 @pytest.mark.slow
