@@ -13,7 +13,7 @@ ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)  # Jupyter asks root, as
 .PHONY: help run smoke book slides quick test check lab clean
 
 help:
-	@echo "make run    install, execute the notebooks at laptop size (a few minutes), say what to open next"
+	@echo "make run    install, execute the notebooks at laptop size (some eleven minutes), say what to open next"
 	@echo "make lab    install, open JupyterLab on a copy of the notebooks in course/, on this machine only"
 	@echo "make smoke  install, execute the notebooks at small sizes"
 	@echo "make book   install, execute what is not executed yet, make an HTML book of it in book/, to be read offline"
