@@ -45,7 +45,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ratios from interleaved runs.")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all by default")
     parser.add_argument("--threads", type=int, nargs="+", help="default: 1 and all; on a GPU: all")
-    parser.add_argument("--repetitions", type=int, default=7, help="rounds; the fastest counts (default: 7)")
+    parser.add_argument(
+        "--repetitions",
+        type=int,
+        default=7,
+        help="rounds, of which the fastest counts; of the network, the median (default: 7)",
+    )
     parser.add_argument("--values", type=int, default=11_173_962, help="numbers to round (default: ResNet-18's)")
     parser.add_argument("--width", type=int, default=64, help="channels of ResNet-18's first stage (default: 64)")
     parser.add_argument("--batch", type=int, default=32, help="images a forward pass (default: 32)")

@@ -70,8 +70,12 @@ def summary() -> None:
         output.show({"text/plain": "No claim has been checked yet."})
         return
     said = "The one claim so far has held" if len(rows) == 1 else f"All {len(rows)} claims so far have held"
-    cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
-    table = "\n".join(f"<tr>{row}</tr>" for row in ("<th>claim</th><th>measured</th><th></th>", *cells))
+    sides = ("left", "right", "left")  # a notebook would have all of them on the right
+    cells = [
+        [f'<td style="text-align: {side}">{html.escape(cell)}</td>' for side, cell in zip(sides, row, strict=True)]
+        for row in (("claim", "measured", ""), *rows)
+    ]
+    table = "\n".join(f"<tr>{''.join(row)}</tr>" for row in cells)
     folded = f"<details><summary>{said}; what was measured</summary>\n<table>\n{table}\n</table></details>"
     output.show({"text/html": folded, "text/plain": plain})
 

@@ -70,6 +70,9 @@ def test_a_claim_of_no_form_is_a_mistake(arguments):
         lab.claim("It is so", **arguments)
 
 
+LEFT, RIGHT = ('<td style="text-align: left">', '<td style="text-align: right">')
+
+
 def test_the_summary_lists_what_held_once_each(shown, capsys):
     lab.start("05_demo", smoke=True)
     lab.summary()
@@ -84,9 +87,9 @@ def test_the_summary_lists_what_held_once_each(shown, capsys):
     assert table["text/html"].splitlines() == [
         "<details><summary>All 2 claims so far have held; what was measured</summary>",
         "<table>",
-        "<tr><th>claim</th><th>measured</th><th></th></tr>",
-        "<tr><td>The spread |θ|</td><td>1.6</td><td>expected from 1 to 2</td></tr>",
-        "<tr><td>Order</td><td>✓</td><td></td></tr>",
+        f"<tr>{LEFT}claim</td>{RIGHT}measured</td>{LEFT}</td></tr>",
+        f"<tr>{LEFT}The spread |θ|</td>{RIGHT}1.6</td>{LEFT}expected from 1 to 2</td></tr>",
+        f"<tr>{LEFT}Order</td>{RIGHT}✓</td>{LEFT}</td></tr>",
         "</table></details>",
     ]
     assert table["text/plain"].startswith("✓ The spread |θ|: measured 1.6")
