@@ -21,6 +21,7 @@ def main(job: dict) -> int:
     """Execute the job's notebook; 0 if no cell failed."""
     import papermill  # takes a second, in which the runner may already be gone
 
+    look_for_the_reply_after_sending()
     # papermill fills parameters into the braces of a path
     notebook, output = (job[name].replace("{", "{{").replace("}", "}}") for name in ("notebook", "output"))
     terminal = sys.stderr.isatty()
@@ -41,6 +42,25 @@ def main(job: dict) -> int:
         Path(job["failure"]).write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
         return 1
     return 0
+
+
+def look_for_the_reply_after_sending() -> None:
+    """Keep nbclient from waiting for ever for a cell's reply that has arrived (its issue 312).
+
+    What an Output widget captures is sent back to the kernel, through the very socket on which asyncio awaits the
+    reply, but past asyncio. ZeroMQ tells of a message once; a send that meets it swallows the news. To ask for a
+    socket's events, after a send, tells asyncio what is there.
+    """
+    import zmq
+    from nbclient.output_widget import OutputWidget
+
+    send = OutputWidget.send
+
+    def send_and_look(widget, *arguments, **keywords) -> None:
+        send(widget, *arguments, **keywords)
+        widget.kernel_client.shell_channel.socket.get(zmq.EVENTS)
+
+    OutputWidget.send = send_and_look
 
 
 def adopt_orphans() -> None:

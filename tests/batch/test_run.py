@@ -231,6 +231,15 @@ def test_any_name_of_a_folder_will_do(make_folder, tmp_path, name):
     assert nbformat.read(result.executed, as_version=4).cells[-1].outputs[0].text == "3\n"
 
 
+def test_outputs_that_widgets_capture_never_hide_the_reply(folder, tmp_path):
+    """nbclient alone waits for ever at one in some 35 of such cells (four runs: at the 2nd, 15th, 33rd, 62nd)."""
+    capture = "import ipywidgets, random, time\nwith ipywidgets.Output():\n    print(1, flush=True)\n"
+    folder.notebook("01_captures", *[capture + "time.sleep(2e-3 * random.random())"] * 200)
+    folder.profile("smoke", **{"01_captures": {"timeout": 120}})
+    (result,) = batch.run_notebooks(profile="smoke", out=tmp_path / "run", notebook_dir=folder.path)
+    assert (result.status, result.reason) == ("passed", "")
+
+
 def test_two_runs_into_one_folder_keep_a_whole_notebook(folder, tmp_path):
     folder.notebook("01_good", "print('whole')")
     folder.profile("smoke", **{"01_good": {}})
