@@ -46,9 +46,14 @@ def error(probabilities: Tensor, labels: Tensor) -> float:
 
 def nll(probabilities: Tensor, labels: Tensor) -> float:
     """Negative log likelihood, -mean log p(label), in nats. p is taken to be at least 1.2e-38 (6e-8 in float16)."""
+    return nll_each(probabilities, labels).mean().item()
+
+
+def nll_each(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """-log p(label) of each prediction, in nats [N], all axes but the last as one. p is bounded as in `nll`."""
     p, y = _checked(probabilities, labels)
     smallest = _TINY_HALF if torch.as_tensor(probabilities).dtype == torch.float16 else _TINY
-    return -_of_label(p, y).clamp(min=smallest).log().mean().item()
+    return -_of_label(p, y).clamp(min=smallest).log()
 
 
 def brier(probabilities: Tensor, labels: Tensor) -> float:

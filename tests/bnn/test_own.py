@@ -17,7 +17,7 @@ from lpsgld.bnn.network.quantizing import is_quantized
 from lpsgld.bnn.training import loop, probe
 from lpsgld.bnn.training.recipes import RecipeError
 from lpsgld.bnn.training.runs import Run, RunError
-from lpsgld.storage import load_sample
+from lpsgld.storage import StorageError, load_sample
 from lpsgld.text import Mistake
 
 
@@ -197,7 +197,9 @@ def test_a_run_can_be_given_the_function_that_moved(tmp_path, digits, small, mon
     monkeypatch.delattr(sys.modules[__name__], "of_images")
     with pytest.raises(RecipeError, match="there is no 'of_images' in"):
         ensemble.evaluate(run, digits, device="cpu", progress=False)
-    with pytest.raises(RunError, match=r"of another network than .*:wider makes here: .*\(\(16, 64\), not \(17, 64"):
+    with pytest.raises(
+        StorageError, match=r"of another network than .*:wider makes here: .*\(\(16, 64\), not \(17, 64"
+    ):
         ensemble.evaluate(run, digits, model=wider, device="cpu", progress=False)
     monkeypatch.setattr(sys.modules[__name__], "moved", function, raising=False)
     ensemble.evaluate(run, digits, model=f"{__name__}:moved", device="cpu", progress=False)

@@ -23,7 +23,7 @@ from lpsgld.bnn import own
 from lpsgld.bnn.data import datasets
 from lpsgld.bnn.data.arrays import Data
 from lpsgld.bnn.devices import pick_device, plain_torch, seeded
-from lpsgld.bnn.judging.posterior import differences
+from lpsgld.bnn.judging.posterior import Posterior, in_turn
 from lpsgld.bnn.network.models import set_activation_rounding
 from lpsgld.bnn.network.prediction import predict
 from lpsgld.bnn.training import runs
@@ -109,14 +109,14 @@ def evaluate(
     each, the second of each, ... model: the function that makes the network, or its name, if the run's is not to be
     found by its name here. rounding: how activations are rounded at test time; "stochastic" as in the paper.
     seed: of that rounding. cache: see `datasets.load`. Raises RunError if there is no sample, if the data do not fit
-    the network or, not given here, are others now, and for a model that makes another network.
+    the network or, not given here, are others now, StorageError for a model that makes another network.
     """
     chains = _chains(run)
     if dataset is None:
         dataset = images_of(chains[0], cache)
     _require_fit(chains[0], dataset)
     members = predictions(chains, dataset, model=model, rounding=rounding, device=device, seed=seed)
-    order = [number for number, _ in _in_turn(chains)]
+    order = [number for number, _ in in_turn([chain.samples for chain in chains])]
     bar = tqdm(members, "evaluate", len(order), unit="sample", disable=not progress)
     with plain_torch(pick_device(device)):
         return combine(bar, dataset.parts[3], order)
@@ -150,24 +150,36 @@ def predictions(
 ) -> Iterator[Tensor]:
     """Probabilities [N, C] or [N, L, C] of each posterior sample for the test inputs, one sample in memory at a time.
 
-    Raises RunError for a sample of another run, epoch or network, StorageError for a damaged one.
+    Raises RunError for a sample of another run or epoch, StorageError for a damaged one or another network's.
     """
-    chains = _chains(run)
-    where, recipe = pick_device(device), chains[0].recipe
+    samples, where = posterior(run, dataset, model=model, rounding=rounding, device=device), pick_device(device)
+    for number, net in enumerate(samples.members()):
+        with seeded(where, seed, number), plain_torch(where):
+            probabilities = predict(net, dataset, dataset.parts[2])
+        yield probabilities
+
+
+def posterior(
+    run: Run | str | Path | Sequence[Run],
+    dataset: Data,
+    *,
+    model: Model | None = None,
+    rounding: Rounding = "stochastic",
+    device: str = "auto",
+) -> Posterior:
+    """The samples of a run, of several, or of the folder of either, to be read: `average`, `draws`, `rhat`, ...
+
+    dataset: any of the shape and the classes that the network was trained on. The others as in `evaluate`.
+    """
+    chains, where = _chains(run), pick_device(device)
+    recipe = chains[0].recipe
     if model is not None:
         recipe = recipe.override(model=own.name_of("model", model, RecipeError))
     # seeded only so that the caller's random numbers are left alone: weights come from files
-    with seeded(where, seed), plain_torch(where):
+    with seeded(where, 0), plain_torch(where):
         net = recipe.network(dataset).to(where)
     set_activation_rounding(net, rounding)
-    for number, (chain, path) in enumerate(_in_turn(chains)):
-        with seeded(where, seed, number), plain_torch(where):
-            state = runs.load_sample(chains[chain], path).state
-            if told := differences(state, net.state_dict()):
-                raise RunError(f"{path} is a sample of another network than {recipe.model} makes here: {told}")
-            net.load_state_dict(state)
-            probabilities = predict(net, dataset, dataset.parts[2])
-        yield probabilities
+    return _OfRuns(chains, recipe.model, net)
 
 
 def combine(members: Iterable[Tensor], labels: Tensor, order: Sequence[int] | None = None) -> Evaluation:
@@ -230,11 +242,24 @@ def _chains(run: Run | str | Path | Sequence[Run]) -> list[Run]:
     return chains
 
 
-def _in_turn(chains: list[Run]) -> list[tuple[int, Path]]:
-    """(number of the chain, sample): the first sample of each chain, the second of each, ..."""
-    files = [chain.samples for chain in chains]
-    longest = max(map(len, files), default=0)
-    return [(number, kept[i]) for i in range(longest) for number, kept in enumerate(files) if i < len(kept)]
+class _OfRuns(Posterior):
+    """The samples that training kept, each with the run and the epoch that it must be of."""
+
+    def __init__(self, runs_of_chains: list[Run], model: str, net: nn.Module) -> None:
+        super().__init__(runs_of_chains[0].path, net)
+        self._named = f"{model} makes here"
+        self._owners = {path: run for run in runs_of_chains for path in run.samples}
+        self._runs = runs_of_chains
+
+    @property
+    def chains(self) -> list[list[Path]]:
+        return [run.samples for run in self._runs]
+
+    def keep(self, **origin: object) -> Path:
+        raise RunError(f"{self.folder} is a run, whose samples its training keeps: keep others in another folder")
+
+    def _state(self, path: Path) -> dict[str, Tensor]:
+        return runs.load_sample(self._owners[path], path).state
 
 
 def _require_fit(run: Run, dataset: Data) -> None:

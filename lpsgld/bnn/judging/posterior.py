@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from lpsgld.samplers.optimizer import LowPrecisionOptimizer
 from lpsgld.storage import StorageError
 
 Predict = Callable[[nn.Module], Tensor]
+T = TypeVar("T")
 
 _FILE = re.compile(r"chain-(\d+)-sample-(\d+)\.safetensors")
 
@@ -44,6 +45,7 @@ class Posterior:
         if not isinstance(chain, int) or chain < 0:
             raise ValueError(f"chain is {chain!r}, but must be a whole number from 0 up")
         self.folder, self.net, self.optimizer, self.chain = Path(folder), net, optimizer, chain
+        self._named = type(net).__name__
 
     def __len__(self) -> int:
         return sum(map(len, self.chains))
@@ -75,9 +77,7 @@ class Posterior:
         It is one network, whose weights change: use it before asking for the next. Raises StorageError for a damaged
         sample, and for one of another network.
         """
-        chains = self.chains
-        longest = max(map(len, chains), default=0)
-        yield from self._loaded([files[i] for i in range(longest) for files in chains if i < len(files)])
+        yield from self._loaded([path for _, path in in_turn(self.chains)])
 
     def average(self, predict: Predict) -> Tensor:
         """The mean of what all samples predict. Raises StorageError if there is none."""
@@ -114,12 +114,15 @@ class Posterior:
         matches = [(match, path) for path in found if (match := _FILE.fullmatch(path.name))]
         return sorted((int(match[1]), int(match[2]), path) for match, path in matches)
 
+    def _state(self, path: Path) -> dict[str, Tensor]:
+        return storage.load_sample(path).state
+
     def _loaded(self, files: list[Path]) -> Iterator[nn.Module]:
         net = copy.deepcopy(self.net).eval()
         for path in files:
-            state = storage.load_sample(path).state
+            state = self._state(path)
             if told := differences(state, net.state_dict()):
-                raise StorageError(f"{path} is a sample of another network than {type(net).__name__}: {told}")
+                raise StorageError(f"{path} is a sample of another network than {self._named}: {told}")
             net.load_state_dict(state)
             yield net
 
@@ -131,6 +134,12 @@ class Posterior:
                 kind = found.dtype if isinstance(found, Tensor) else type(found).__name__
                 raise TypeError(f"predict returned {kind}, but must return a tensor of floating-point numbers")
             yield found.detach()
+
+
+def in_turn(chains: Sequence[Sequence[T]]) -> list[tuple[int, T]]:
+    """(number of the chain, sample): the first sample of each chain, the second of each, ..."""
+    longest = max(map(len, chains), default=0)
+    return [(number, kept[i]) for i in range(longest) for number, kept in enumerate(chains) if i < len(kept)]
 
 
 def differences(there: dict[str, Tensor], here: dict[str, Tensor]) -> str:

@@ -1,7 +1,8 @@
 """Recorded results: a training run and its evaluation as one small JSON file, to be shown where the run is not.
 
 A record holds what was computed (recipe, images, versions, hardware, seconds), how training went, and what the
-evaluation said, ready to draw. It holds no weights, no predictions of single images and no path of the machine.
+evaluation said, ready to draw. It holds no weights and no path of the machine. Of a single image it tells whether
+the ensemble was right, how sure it was, and its NLL, so that two results can be compared image by image (`compare`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ import torch
 from lpsgld import metrics
 from lpsgld.bnn.data.arrays import Data
 from lpsgld.bnn.data.datasets import PREFIXES
+from lpsgld.bnn.judging import paired
 from lpsgld.bnn.judging.ensemble import Evaluation
+from lpsgld.bnn.judging.paired import Difference, Outcomes
 from lpsgld.bnn.training import runs
 from lpsgld.bnn.training.recipes import Recipe
 from lpsgld.bnn.training.runs import Run
@@ -34,6 +37,7 @@ WHO = ("ensemble", "last_sample")
 _KIND, _VERSION = "lpsgld result", 1
 _DIGITS = 6  # significant ones: finer than any test set can tell
 _BINS, _ENTROPY_BINS = 15, 25
+_MOST_OUTCOMES = 50_000  # 6 bytes each
 _KEPT = torch.linspace(0.05, 1, 20, dtype=torch.float64)
 
 
@@ -55,6 +59,8 @@ class Record:
                 of the "ensemble" and the "last_sample": 15 bins; "accuracy" on the most confident shares "kept"
     entropy     histogram of the ensemble's predictive entropy, from 0 to log C nats: "edges", and the numbers of
                 images in each bin that it got "right" and "wrong"
+    outcomes    `Outcomes.to_rows` of the ensemble on each image; empty for more than 50,000 predictions, and
+                in results of before
     """
 
     label: str
@@ -68,6 +74,7 @@ class Record:
     reliability: dict[str, dict[str, list]]
     abstention: dict[str, dict[str, list]]
     entropy: dict[str, list]
+    outcomes: list[list[str]] = dataclasses.field(default_factory=list)
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -126,6 +133,7 @@ def make(
             for who, p in predictions.items()
         },
         "entropy": evaluation.entropy_histogram(_ENTROPY_BINS),
+        "outcomes": Outcomes.of(predictions["ensemble"], labels).to_rows() if len(labels) <= _MOST_OUTCOMES else [],
     }
     recipe = chains[0].recipe
     recipe = recipe.override(dataset=_without_path(recipe.dataset))
@@ -197,12 +205,15 @@ def read_all(folder: str | Path, pattern: str = "*.json") -> dict[str, Record]:
     return {path.stem: read(path) for path in sorted(Path(folder).glob(pattern))}
 
 
-def standard_errors(first: Record, second: Record) -> float:
-    """The test error of the first ensemble less that of the second, in standard errors of two independent test sets:
-    on the same images, it is less noisy."""
-    errors = [record.scores["ensemble"]["error"] for record in (first, second)]
-    variances = [e * (1 - e) / record.dataset["test"] for e, record in zip(errors, (first, second), strict=True)]
-    return (errors[0] - errors[1]) / math.sqrt(sum(variances))
+def compare(first: Record, second: Record) -> dict[str, Difference]:
+    """`paired.compare` of two ensembles. Raises StorageError if they did not predict the same images, one by one."""
+    images = [(record.dataset["fingerprint"], record.dataset["test"]) for record in (first, second)]
+    if images[0] != images[1] or not (first.outcomes and second.outcomes):
+        raise StorageError(
+            f"{first.label} and {second.label} are not the same test images, or what became of each was not recorded: "
+            "evaluate both runs again on the same data, with --json"
+        )
+    return paired.compare(*(Outcomes.from_rows(record.outcomes, images[0][1]) for record in (first, second)))
 
 
 def _body(path: Path) -> dict[str, Any]:

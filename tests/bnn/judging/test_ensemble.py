@@ -189,3 +189,17 @@ def test_a_caller_between_two_predictions_has_its_own_random_numbers(finished, d
     torch.manual_seed(0)
     drawn = [torch.rand(1) for _ in ensemble.predictions(finished, digits, device="cpu")]
     assert torch.equal(torch.cat(drawn), expected[:3])
+
+
+def test_a_run_is_a_posterior_too(finished, digits):
+    """Activations rounded to nearest predict the same each time, so that the two ways are one."""
+    posterior = ensemble.posterior(finished, digits, rounding="nearest", device="cpu")
+    assert len(posterior) == 3
+
+    def predict(net):
+        return net(digits.prepared(digits.test_images)).softmax(-1)
+
+    mean = evaluate(finished, digits, rounding="nearest").probabilities
+    assert torch.allclose(posterior.average(predict).double(), mean, atol=1e-6)
+    with pytest.raises(RunError, match="is a run, whose samples its training keeps: keep others in another folder"):
+        posterior.keep()

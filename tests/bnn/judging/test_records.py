@@ -49,13 +49,20 @@ def test_it_says_what_was_computed(record, finished):
         assert {name: kept[name] for name in flat} == pytest.approx({name: row[name] for name in flat}, rel=1e-5)
 
 
-def test_two_errors_are_compared_in_standard_errors(record):
-    """√(0.2·0.8/400 + 0.1·0.9/400) = 0.025, a quarter of the difference."""
-    with_error = [
-        dataclasses.replace(record, scores={"ensemble": {"error": error}}, dataset={"test": 400})
-        for error in (0.2, 0.1)
-    ]
-    assert records.standard_errors(*with_error) == pytest.approx(4)
+def test_two_results_are_compared_image_by_image(finished, evaluation, record):
+    """The ensemble beside its own last sample."""
+    alone = records.make(finished, dataclasses.replace(evaluation, probabilities=evaluation.last))
+    found = records.compare(alone, record)
+    for score, difference in found.items():
+        both = [metrics.summary(p, evaluation.labels)[score] for p in (evaluation.last, evaluation.probabilities)]
+        assert difference.value == pytest.approx(both[0] - both[1], abs=5e-4)  # float16 in the file
+    assert found["error"].images == len(evaluation.labels)
+
+
+@pytest.mark.parametrize("other", [{"outcomes": []}, {"dataset": {"fingerprint": "x", "test": 360}}])
+def test_results_on_other_images_are_not_compared(record, other):
+    with pytest.raises(StorageError, match="not the same test images, or what became of each was not recorded"):
+        records.compare(record, dataclasses.replace(record, **other))
 
 
 def test_branches_are_kept_for_some_epochs(finished, evaluation):
