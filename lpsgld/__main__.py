@@ -129,7 +129,7 @@ def _execute(
     record: bool = False,
 ) -> int:
     """Run notebooks, print the report and return the exit status. record: see `lab.explore`."""
-    from lpsgld import batch
+    from lpsgld import batch, publish
     from lpsgld.batch.report import report
 
     # `kill` and a closed terminal end a run as Ctrl-C does: no kernel is left behind.
@@ -139,11 +139,8 @@ def _execute(
             signal.signal(number, signal.default_int_handler)
     if record:
         os.environ["LPSGLD_RECORD"] = "1"
-    results = batch.run_notebooks(notebooks, profile, overrides, out, directory)
-    if any(result.status == "passed" for result in results):
-        from lpsgld import publish
-
-        publish.move_copies(results, publish.Recordings(publish.recordings.folder(directory)))
+    export = publish.Copies(publish.Recordings(publish.recordings.folder(directory)))
+    results = batch.run_notebooks(notebooks, profile, overrides, out, directory, export)
     print("\n" + report(results, batch.run_directory(directory, profile, out)))
     statuses = {result.status for result in results}
     if "interrupted" in statuses:

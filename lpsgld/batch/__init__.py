@@ -2,7 +2,8 @@
 
 Here live the reading of what a notebook declares (`notebook`, `parameters`), the choice of what to run (`plan`),
 its execution in a process of its own (`execution`, `processes`, `worker`), and what is told afterwards (`outcome`,
-`export`, `report`). What notebooks compute or draw does not live here.
+`report`). What notebooks compute or draw does not live here, nor how a page for readers is made of them: the caller
+of a run brings that (`Export`).
 """
 
 import os
@@ -13,10 +14,10 @@ import torch
 
 from lpsgld.batch import notebook, plan
 from lpsgld.batch.errors import BatchError
-from lpsgld.batch.execution import Result, execute
+from lpsgld.batch.execution import Export, Result, execute
 from lpsgld.batch.plan import Job, Overrides
 
-__all__ = ["BatchError", "Result", "run_directory", "run_notebooks"]
+__all__ = ["BatchError", "Export", "Result", "run_directory", "run_notebooks"]
 
 
 def run_notebooks(
@@ -25,14 +26,15 @@ def run_notebooks(
     overrides: Overrides | None = None,
     out: Path | None = None,
     notebook_dir: Path | None = None,
+    export: Export | None = None,
 ) -> list[Result]:
     """Run the notebooks of a profile, or those named, in order; one Result each, also for those skipped.
 
-    `overrides` maps a notebook's name to parameters that take precedence over the profile's. Executed notebooks and
-    HTML copies go to `out` (see `run_directory`); figures to `figures/` of the repository, but to `figures/` in the
-    run's folder if that was chosen, or if sizes or parameters are not those meant for slides. A notebook whose
-    device is missing, or whose prerequisite did not pass, is skipped. Ctrl-C ends the running notebook and skips
-    the rest.
+    `overrides` maps a notebook's name to parameters that take precedence over the profile's. Executed notebooks go to
+    `out` (see `run_directory`), and beside them the HTML copies that `export` makes; figures to `figures/` of the
+    repository, but to `figures/` in the run's folder if that was chosen, or if sizes or parameters are not those meant
+    for slides. A notebook whose device is missing, or whose prerequisite did not pass, is skipped. Ctrl-C ends the
+    running notebook and skips the rest.
 
     Raises BatchError, before anything runs, for an unknown notebook, profile or parameter, a value of the wrong
     type, a notebook without exactly one parameters cell, or an output directory that cannot be made.
@@ -54,7 +56,7 @@ def run_notebooks(
         reason = _obstacle(job, results)
         for_slides = out is None and not job.smoke and not job.overridden
         figures = (directory.parent if for_slides else target) / "figures"
-        result = Result(job.name, "skipped", reason) if reason else _attempt(job, target, figures)
+        result = Result(job.name, "skipped", reason) if reason else _attempt(job, target, figures, export)
         print(f"      {result.status}: {reason or f'{result.seconds:.1f} s'}", flush=True)
         results.append(result)
     return results
@@ -65,9 +67,9 @@ def run_directory(directory: Path, profile: str, out: Path | None = None) -> Pat
     return (out or directory.parent / "runs" / profile).resolve()
 
 
-def _attempt(job: Job, target: Path, figures: Path) -> Result:
+def _attempt(job: Job, target: Path, figures: Path, export: Export | None) -> Result:
     try:
-        return execute(job, target, figures)
+        return execute(job, target, figures, export)
     except KeyboardInterrupt:  # after the kernel's end, while its files are being written
         return Result(job.name, "interrupted", "interrupted", "writing its files")
     except OSError as error:  # a full disk, a read-only folder: the next notebook may be smaller

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,14 +14,16 @@ import nbformat
 import lpsgld
 from lpsgld.batch import worker
 from lpsgld.batch.errors import BatchError
-from lpsgld.batch.export import to_html
-from lpsgld.batch.notebook import load
+from lpsgld.batch.notebook import Notebook, load
 from lpsgld.batch.outcome import Problem, count_figures, find_problem, last_cell
 from lpsgld.batch.plan import Job
 from lpsgld.batch.processes import Ending, supervise
 from lpsgld.files import locked, scratch_folder
 
 EXECUTED, PAGE, FAILURE = "executed.ipynb", "executed.html", "failure.txt"
+
+# a notebook, its executed copy and the folder of its figures -> one HTML page that needs no other file
+Export = Callable[[Notebook, nbformat.NotebookNode, Path], str]
 
 Status = Literal["passed", "failed", "skipped", "interrupted"]
 
@@ -44,8 +47,9 @@ class Result:
     html: Path | None = None
 
 
-def execute(job: Job, run_directory: Path, figures: Path) -> Result:
-    """Execute `job` and keep its executed notebook and HTML copy in `run_directory`, its figures in `figures`.
+def execute(job: Job, run_directory: Path, figures: Path, export: Export | None = None) -> Result:
+    """Execute `job` and keep its executed notebook in `run_directory`, with its HTML copy if there is an `export`, and
+    its figures in `figures`.
 
     NAME.ipynb is replaced only by a copy that passed; one that did not becomes NAME.failed.ipynb.
     """
@@ -54,8 +58,8 @@ def execute(job: Job, run_directory: Path, figures: Path) -> Result:
         ending = supervise(_command(job, scratch), _environment(scratch, run_directory, figures), job.timeout)
         content = _load_executed(scratch)
         problem = _problem(job, ending, content, scratch)
-        if content:
-            page_problem = _write_html(job, content, scratch)
+        if content and export:
+            page_problem = _write_html(job, content, figures, scratch, export)
             problem = problem or page_problem
         with locked(run_directory):  # another run may keep its copies of this notebook
             executed, html = _keep(job.name, scratch, run_directory, passed=problem is None)
@@ -132,9 +136,11 @@ def _problem(job: Job, ending: Ending, content: nbformat.NotebookNode | None, sc
     return None
 
 
-def _write_html(job: Job, content: nbformat.NotebookNode, scratch: Path) -> Problem | None:
+def _write_html(
+    job: Job, content: nbformat.NotebookNode, figures: Path, scratch: Path, export: Export
+) -> Problem | None:
     try:
-        page = to_html(content, job.notebook.title or job.name, job.notebook.path.parent)
+        page = export(job.notebook, content, figures)
     except Exception as error:  # whatever a converter raises, the executed notebook is still to be kept
         return Problem("the HTML copy", f"{type(error).__name__}: {error}")
     (scratch / PAGE).write_text(page, encoding="utf-8")

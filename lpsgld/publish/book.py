@@ -6,14 +6,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from pygments.formatters import HtmlFormatter
-
 import lpsgld
 from lpsgld.batch import notebook as notebooks
 from lpsgld.batch.errors import BatchError
 from lpsgld.files import FileError, scratch_folder
 from lpsgld.publish import players, reference
-from lpsgld.publish.page import ASSETS, PICTURES, Files, Page, make_page, render
+from lpsgld.publish.page import ASSETS, PICTURES, Files, Page, make_page, render, stylesheet
 from lpsgld.publish.pictures import Gallery
 from lpsgld.publish.recordings import Recordings
 
@@ -118,16 +116,6 @@ def _write_pages(book: Path, pages: Sequence[Page], files: Files) -> None:
 
 
 def _write_look(book: Path) -> None:
-    style = "".join((ASSETS / name).read_text(encoding="utf-8") for name in ("book.css", "player.css"))
-    (book / MARK).write_text(style + _colours_of_code(), encoding="utf-8")
+    (book / MARK).write_text(stylesheet(), encoding="utf-8")
     for name in SCRIPTS:
         shutil.copyfile(ASSETS / name, book / name)
-
-
-def _colours_of_code() -> str:
-    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("friendly", "monokai"))
-    return (
-        f"\n/* code */\n{light}\n"
-        f"@media screen and (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) {{\n{dark}\n}} }}\n"
-        f"@media screen {{ :root[data-theme=dark] {{\n{dark}\n}} }}\n"
-    )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import copy
 import re
 from collections.abc import Container
 from dataclasses import dataclass
 from hashlib import sha256
-from mimetypes import guess_extension
+from mimetypes import guess_extension, guess_type
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,9 @@ import nbformat
 from bs4 import BeautifulSoup, Tag
 from markupsafe import Markup
 from nbconvert import HTMLExporter
+from pygments.formatters import HtmlFormatter
 
 from lpsgld.batch.errors import BatchError, about
-from lpsgld.batch.export import PREFERENCE, without_widgets
 from lpsgld.batch.notebook import Notebook
 from lpsgld.publish import players, prose
 from lpsgld.publish.pictures import Figure, Gallery
@@ -27,6 +29,12 @@ from lpsgld.publish.recordings import Recordings
 
 ASSETS = Path(__file__).with_name("assets")
 PICTURES = "pictures"  # the folder beside the pages
+
+# A picture before the widget that shows it: without a kernel, a reader would otherwise see a blank.
+_PREFERENCE = [
+    "text/html", "text/markdown", "image/svg+xml", "text/latex", "image/png", "image/jpeg", "text/plain",
+]  # fmt: skip
+_ONLY_A_WIDGET = {"application/vnd.jupyter.widget-view+json", "text/plain"}
 
 # A picture whose alternative text this is has none: nbconvert says so for us.
 _NO_ALT = "No description has been provided for this image"
@@ -53,20 +61,23 @@ def make_page(
     pages: Container[str],
     files: Files,
     recordings: Recordings | None = None,
+    strict: bool = True,
 ) -> Page:
     """The page of an executed notebook; its pictures are added to `files`.
 
     pages: names of the notebooks that the book holds. recordings: of the views that move on the page; without, all
-    stand still. Raises BatchError, naming the notebook, for a formula that is
-    not TeX, a picture without an alternative text, or a picture that is not there.
+    stand still. Raises BatchError, naming the notebook, for a formula that is not TeX, a picture without an alternative
+    text, or a picture that is not there; unless `strict`, all of them are shown as they are.
     """
+    tolerant = contextlib.nullcontext() if strict else contextlib.suppress(BatchError)
     with about(f"notebook {notebook.name}"):
         moving = players.packed(content, recordings) if recordings else {}
-        body = prose.typeset(BeautifulSoup(_export(content, moving), "html.parser"))
+        body = prose.typeset(BeautifulSoup(_export(content, moving), "html.parser"), strict)
         for place in body.select("[data-moves]"):
             players.mount(_first_still(place), moving[int(str(place["data-moves"]))])
         for picture in body.find_all("img"):
-            _keep_picture(picture, notebook.path.parent, files)
+            with tolerant:
+                _keep_picture(picture, notebook.path.parent, files)
         for link in body.find_all("a", href=True):
             _point_into_the_book(link, pages)
         for code in body.find_all("code"):  # "Next: `01_number_formats`"
@@ -88,15 +99,21 @@ def make_page(
 
 
 class Files:
-    """The pictures of a book: written once each, into its folder `pictures`, under names that follow their content."""
+    """The pictures of a book: written once each, into its folder `pictures`, under names that follow their content.
 
-    def __init__(self, folder: Path, gallery: Gallery) -> None:
+    Without a folder, they are in the page itself.
+    """
+
+    def __init__(self, folder: Path | None, gallery: Gallery) -> None:
         self.folder = folder
         self.gallery = gallery
-        folder.mkdir(parents=True, exist_ok=True)
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
 
     def add(self, content: bytes, ending: str = ".png", name: str = "") -> str:
         """Write a picture, and return its address from a page."""
+        if not self.folder:
+            return f"data:{guess_type(f'picture{ending}')[0]};base64,{base64.b64encode(content).decode('ascii')}"
         name = (name or sha256(content).hexdigest()[:16]) + ending
         (self.folder / name).write_bytes(content)
         return f"{PICTURES}/{name}"
@@ -116,15 +133,45 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
+def script(name: str) -> Markup:
+    """A script of `assets/`."""
+    return Markup((ASSETS / name).read_text(encoding="utf-8"))
+
+
+def stylesheet() -> Markup:
+    """The look of pages, players and code."""
+    style = "".join((ASSETS / name).read_text(encoding="utf-8") for name in ("book.css", "player.css"))
+    return Markup(style + _colours_of_code())
+
+
+def _colours_of_code() -> str:
+    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("friendly", "monokai"))
+    return (
+        f"\n/* code */\n{light}\n"
+        f"@media screen and (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) {{\n{dark}\n}} }}\n"
+        f"@media screen {{ :root[data-theme=dark] {{\n{dark}\n}} }}\n"
+    )
+
+
 def _export(content: nbformat.NotebookNode, moving: Container[int]) -> str:
     """The notebook as HTML; the outputs of a cell that moves stand together in an element with the cell's number."""
-    content = without_widgets(content)
+    content = _without_widgets(content)
     for number, cell in enumerate(content.cells):
         if number in moving:
             cell.metadata["moves"] = str(number)
     exporter = HTMLExporter(extra_template_basedirs=[str(ASSETS)], template_name="notebook")
-    exporter.config.NbConvertBase.display_data_priority = list(PREFERENCE)
+    exporter.config.NbConvertBase.display_data_priority = _PREFERENCE
     return exporter.from_notebook_node(content)[0]
+
+
+def _without_widgets(content: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A copy of the notebook that needs no widget's script: their pictures stay, progress bars go."""
+    content = copy.deepcopy(content)
+    content.metadata.pop("widgets", None)
+    for cell in content.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if set(output.get("data", {})) != _ONLY_A_WIDGET]
+    return content
 
 
 def _first_still(place: Tag) -> Tag:
@@ -142,11 +189,6 @@ def _keep_picture(picture: Tag, directory: Path, files: Files) -> None:
     if source.startswith(("http:", "https:", "//")):  # a badge: offline, its text says as much
         picture.replace_with(alt)
         return
-    if not alt or alt == _NO_ALT:
-        raise BatchError(
-            f"the picture {source[:60]!r} has no alternative text: show pictures with lab.explore or lab.save_figure, "
-            "and write ![what is seen](file) in Markdown"
-        )
     if source.startswith("data:"):
         kind, _, data = source.partition(";base64,")
         try:
@@ -155,13 +197,18 @@ def _keep_picture(picture: Tag, directory: Path, files: Files) -> None:
             raise BatchError(f"the picture {alt!r} is not base64: {error}") from error
         if figure := files.gallery.showing(content):
             picture.replace_with(BeautifulSoup(files.show(figure), "html.parser"))
-        else:
-            picture["src"] = files.add(content, guess_extension(kind.removeprefix("data:")) or ".png")
+            return
+        picture["src"] = files.add(content, guess_extension(kind.removeprefix("data:")) or ".png")
     else:
         path = directory / source
         if not path.is_file():
             raise BatchError(f"the picture {source} is not in {directory}")
         picture["src"] = files.add(path.read_bytes(), path.suffix)
+    if not alt or alt == _NO_ALT:
+        raise BatchError(
+            f"the picture {source[:60]!r} has no alternative text: show pictures with lab.explore or lab.save_figure, "
+            "and write ![what is seen](file) in Markdown"
+        )
 
 
 def _point_into_the_book(link: Tag, pages: Container[str]) -> None:

@@ -27,11 +27,11 @@ def to_soup(markdown: str) -> BeautifulSoup:
     return typeset(BeautifulSoup(MarkdownWithMath(renderer=renderer).render(markdown), "html.parser"))
 
 
-def typeset(soup: BeautifulSoup) -> BeautifulSoup:
+def typeset(soup: BeautifulSoup, strict: bool = True) -> BeautifulSoup:
     """Replace $...$ and $$...$$ in the tree's texts, but for code, by MathML; the tree itself is returned.
 
     It works on the tree and not on Markdown, since solutions to exercises are HTML in which JupyterLab, too, sees
-    formulas. Raises BatchError for a formula that is not TeX.
+    formulas. Raises BatchError for a formula that is not TeX; unless `strict`, it stays as it is.
     """
     for text in soup.find_all(string=lambda string: "$" in string):
         if text.find_parent(_VERBATIM):
@@ -40,8 +40,13 @@ def typeset(soup: BeautifulSoup) -> BeautifulSoup:
         end = 0
         for match in _FORMULA.finditer(text):
             parts.append(NavigableString(text[end : match.start()]))
-            formula = mathml(match["display"] or match["inline"], display=bool(match["display"]))
-            parts.append(BeautifulSoup(formula, "html.parser"))
+            try:
+                formula = mathml(match["display"] or match["inline"], display=bool(match["display"]))
+                parts.append(BeautifulSoup(formula, "html.parser"))
+            except BatchError:
+                if strict:
+                    raise
+                parts.append(NavigableString(match[0]))
             end = match.end()
         text.replace_with(*parts, NavigableString(text[end:]))
     return soup

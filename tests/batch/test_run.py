@@ -17,6 +17,7 @@ import torch
 from lpsgld import batch
 from lpsgld.batch import processes
 from lpsgld.batch.outcome import count_figures
+from lpsgld.publish import Copies, Recordings
 
 pytestmark = pytest.mark.slow  # each starts a kernel
 
@@ -114,9 +115,8 @@ def finished(make_folder, tmp_path_factory) -> Finished:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(foreign))
         patch.setattr(torch.cuda, "is_available", lambda: False)
-        results = batch.run_notebooks(
-            profile="smoke", overrides={"01_good": {"seed": 7}}, out=out, notebook_dir=folder.path
-        )
+        settings, export = {"01_good": {"seed": 7}}, Copies(Recordings(out / "views"))
+        results = batch.run_notebooks((), "smoke", settings, out, folder.path, export)
     assert [result.name for result in results] == names
     return Finished(results, out)
 
@@ -256,7 +256,7 @@ def test_two_runs_into_one_folder_keep_a_whole_notebook(folder, tmp_path):
 
 @pytest.mark.parametrize(("error", "status"), [(OSError("disk full"), "failed"), (KeyboardInterrupt(), "interrupted")])
 def test_what_happens_while_files_are_written_is_a_result_too(folder, tmp_path, monkeypatch, error, status):
-    def fail(job, target, figures):
+    def fail(*arguments):
         raise error
 
     monkeypatch.setattr(batch, "execute", fail)
@@ -267,14 +267,13 @@ def test_what_happens_while_files_are_written_is_a_result_too(folder, tmp_path, 
     assert result.reason in ("disk full", "interrupted")
 
 
-def test_a_notebook_whose_html_copy_fails_is_kept(folder, tmp_path, monkeypatch):
+def test_a_notebook_whose_html_copy_fails_is_kept(folder, tmp_path):
     def fail(*arguments):
         raise RuntimeError("no template")
 
-    monkeypatch.setattr("lpsgld.batch.execution.to_html", fail)
     folder.notebook("01_good", "1")
     folder.profile("smoke", **{"01_good": {}})
-    (result,) = batch.run_notebooks(profile="smoke", out=tmp_path / "run", notebook_dir=folder.path)
+    (result,) = batch.run_notebooks(profile="smoke", out=tmp_path / "run", notebook_dir=folder.path, export=fail)
     assert (result.status, result.where, result.reason) == ("failed", "the HTML copy", "RuntimeError: no template")
     assert (result.executed.exists(), result.html) == (True, None)
 

@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Page
 
 from lpsgld import batch
-from lpsgld.publish import Moving, Recordings, build_book, build_deck, move_copies, players
+from lpsgld.publish import Copies, Moving, Recordings, build_book, build_deck, players
 from tests.publish.made_up import png, write_book_sources, write_figure
 
 pytestmark = pytest.mark.browser
@@ -39,11 +39,10 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A book of one real notebook, executed at small sizes."""
     root = tmp_path_factory.mktemp("story")
-    (result,) = batch.run_notebooks([STORY], "smoke", out=root / "run")
-    assert result.status == "passed", result.reason
     recordings = Recordings(root / "views")
     recordings.make(players.of_notebooks(ROOT / "notebooks", [STORY]))
-    move_copies([result], recordings)
+    (result,) = batch.run_notebooks([STORY], "smoke", out=root / "run", export=Copies(recordings))
+    assert result.status == "passed", result.reason
     return build_book([STORY], root / "run", root / "book", ROOT / "notebooks", recordings).parent
 
 
@@ -109,19 +108,33 @@ def test_the_slider_of_the_book_moves_and_its_keys_turn_no_page(story, window, s
     window.check()
 
 
-def test_the_slider_of_the_html_copy_moves_in_place_of_its_stills(story, browser, screenshots):
-    context = browser.new_context(offline=True)  # formulas in a copy would come from the network
-    page = context.new_page()
-    page.goto((story.parent / "run" / f"{STORY}.html").as_uri(), wait_until="domcontentloaded")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_html_copy_of_a_run_is_one_file_with_all_that_it_needs(story, window, tmp_path, screenshots, theme):
+    """Alone in a folder, offline: formulas are MathML and the page follows the system's theme, as its pictures do."""
+    window.page.emulate_media(color_scheme=theme)
+    alone = tmp_path / "copy.html"
+    alone.write_bytes((story.parent / "run" / f"{STORY}.html").read_bytes())
+    page = window.open(alone)
+    check_page(page)
+    page.screenshot(path=screenshots / f"copy-{theme}.png", full_page=True)
+    assert page.locator("article math").count() >= 10 and "$" not in page.locator("article > p").first.inner_text()
+    paper = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 24, 29)"}[theme]
+    other = {"light": "dark", "dark": "light"}[theme]
+    assert page.locator(f"article img.{theme}:visible").count() and not page.locator(f"img.{other}:visible").count()
+    window.check()
+
+
+def test_the_slider_of_the_html_copy_moves_in_place_of_its_stills(story, window, screenshots):
+    page = window.open(story.parent / "run" / f"{STORY}.html")
     slider = page.get_by_role("slider", name="step size α")
     slider.press("Home")
     assert slider.get_attribute("aria-valuetext") == "5e-05"
     assert page.locator(".numbers").inner_text().startswith("spread, 8 bits, naive = 3.158")
     page.screenshot(path=screenshots / "copy-slider.png")
-    beside = page.locator(".jp-Cell:has(.player)")
-    assert beside.count() == 1 and beside.locator(".jp-OutputArea img").count() == 2
-    assert not beside.locator("img:visible, em:visible").count()
-    context.close()
+    player = page.locator(".player")
+    assert player.count() == 1 and player.locator("img").count() == 1 and not player.locator("img:visible").count()
+    window.check()
 
 
 def test_the_theme_is_toggled_and_remembered(book, window):

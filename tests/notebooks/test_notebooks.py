@@ -10,7 +10,7 @@ from PIL import Image
 
 from lpsgld import batch
 from lpsgld.batch import notebook as notebooks
-from lpsgld.publish import catalogue
+from lpsgld.publish import Copies, Recordings, catalogue
 from tests.notebooks import test_claims
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -90,7 +90,8 @@ def test_solutions_stay_collapsed_in_every_export(cells):
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     out = tmp_path_factory.mktemp("smoke")
-    return out, {result.name: result for result in batch.run_notebooks(profile="smoke", out=out)}
+    results = batch.run_notebooks(profile="smoke", out=out, export=Copies(Recordings(out / "views")))
+    return out, {result.name: result for result in results}
 
 
 def test_the_smoke_profile_runs_every_notebook(smoke):
