@@ -8,8 +8,10 @@ import pytest
 import torch
 from qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
 from scipy import stats
+from torch._inductor import metrics as inductor
 
 from lpsgld import SGHMC, SGLD, Quantizer, formats, quantize, vc_quantize
+from lpsgld.samplers import optimizer
 from lpsgld.samplers.accumulators import accumulate
 from tests.checks import FALSE_ALARM, assert_mean
 
@@ -172,3 +174,25 @@ def test_a_compiled_step_is_reproducible_leaves_the_default_generator_alone_and_
         assert torch.equal(quantize(net.weight.detach(), BLOCK, "nearest"), net.weight)
         finals.append(net.weight.detach().clone())
     assert torch.equal(*finals)
+
+
+@pytest.mark.parametrize(("fmt", "at_most"), [("fixed(8,8)", 3), ("block(8,0)", 30)])
+def test_a_compiled_step_is_a_few_kernels_however_many_parameters(fmt, at_most, monkeypatch):
+    """Loops of the C++ back end, as a measure of what a GPU would launch: 2 in fixed point, one for the random numbers
+    and one for the step; 22 in blocks, some for each of the two shapes, since each has its own exponents to find. Here
+    with loops fused, which the CPU's own steps leave (`_fused`).
+    """
+    monkeypatch.setattr(
+        optimizer, "_fused", lambda function, device: torch.compile(function, fullgraph=True, dynamic=False)
+    )
+    kernels = []
+    for copies in (1, 4):
+        torch.compiler.reset()
+        inductor.reset()
+        params = [torch.nn.Parameter(torch.randn(shape)) for shape in [(16, 8, 3, 3), (10, 16)] * copies]
+        sampler = SGLD(params, 0.1, num_data=5, weight=fmt, grad=fmt, accumulator="vc", compile=True)
+        for p in params:
+            p.grad = torch.ones_like(p)
+        sampler.step()
+        kernels.append(inductor.generated_kernel_count)
+    assert kernels[0] == kernels[1] <= at_most
