@@ -131,6 +131,12 @@ class Reader:
         self.page.wait_for_function(done, timeout=RUN_SECONDS * 1000, polling=200)
         assert not self.failures(), "a cell failed: " + "\n".join(self.failures())
 
+    def leave(self) -> None:
+        """Save the notebook, end its kernel and close the window."""
+        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+        self.page.close()
+
     def failures(self) -> list[str]:
         """The error outputs of all cells."""
         return self.page.evaluate(f"() => {{ {_SESSION} {_CELLS} return failed; }}")

@@ -39,6 +39,31 @@ def test_a_made_up_notebook(server: Server, reader: Open, screenshots: Path) -> 
     check_error_line(window)
 
 
+def test_the_next_morning_a_view_shows_its_picture_and_how_to_wake_it(server: Server, reader: Open, screenshots: Path):
+    path = server.folder / "morning.ipynb"
+    nbformat.write(made_up_notebook(), path)
+    copy_notebook(path, server.folder, live=True, smoke=True)
+    evening = reader(path.name)
+    evening.run_all()
+    asleep = evening.page.locator(".lpsgld-asleep")
+    assert (asleep.count(), asleep.locator("visible=true").count()) == (3, 0), "two views and a question, all awake"
+    evening.leave()
+
+    morning = reader(path.name)
+    asleep = morning.page.locator(".lpsgld-asleep:visible")
+    asleep.nth(2).wait_for()
+    assert morning.page.get_by_text("To wake it, choose Run ▸ Run All Cells.").locator("visible=true").count() == 3
+    shown = asleep.locator("img").evaluate_all("images => images.map(image => [image.alt, image.naturalWidth > 0])")
+    assert len(shown) == 2 and all(alt.startswith("A made-up view") and loaded for alt, loaded in shown), shown
+    assert "up\ndown" in asleep.nth(2).inner_text()
+    morning.page.wait_for_timeout(3000)  # it looks for the model for two seconds, and then gives up
+    assert not morning.page.get_by_text("Error displaying widget").locator("visible=true").count()
+    morning.page.screenshot(path=screenshots / "morning.png")
+
+    morning.run_all()
+    assert len(morning.panels()) == 2 and not asleep.count()
+
+
 def check_panels(window: Reader, views: int, screenshot: Path) -> None:
     """Each view has one picture; each slider and button changes it, and its counterpart brings it back."""
     panels = window.panels()

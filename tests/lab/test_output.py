@@ -130,6 +130,18 @@ def test_moved_and_pinned_panels_go_as_well(notebook, panels):
     assert len(registry) - before == 3, "an HTML, its layout and its style"
 
 
+def test_what_stays_of_a_widget_is_hidden_until_its_kernel_has_ended(notebook, monkeypatch):
+    displayed = []
+    monkeypatch.setattr(output, "show", lambda data, metadata=None: displayed.append(data))
+    notebook.run(explore, "a")
+    notebook.run(lambda: lab.predict("Which?", ["<this>", "that"], "that"), "b")
+    view, still, question, folded = displayed
+    assert set(still) == set(folded) == {"text/html", "text/plain"}
+    assert 'class="lpsgld-asleep" style="display: none"' in still["text/html"]
+    assert f"data:image/png;base64,{view['image/png']}" in still["text/html"] and 'alt="A made-up' in still["text/html"]
+    assert question["text/html"] in folded["text/html"]
+
+
 def test_outside_a_notebook_nothing_stays(panels, capsys):
     before = len(registry)
     explore()

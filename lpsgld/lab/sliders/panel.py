@@ -22,12 +22,6 @@ from lpsgld.lab.sliders.view import Control, Readout, View, compare
 
 # a number does not part from its name, if a line can hold both
 _WHOLE = 'style="display: inline-block; margin-right: 1.5em"'
-_PICTURE = "lpsgld-picture"
-# where the page is dark, so is the picture, at once: the browser turns light into dark and keeps the hues
-_DARK = (
-    f'<style>[data-jp-theme-light="false"] .{_PICTURE}, .vscode-dark .{_PICTURE}, html[theme="dark"] .{_PICTURE}'
-    " {filter: invert(0.9) hue-rotate(180deg)}</style>"
-)
 _ERROR = "border-left: 4px solid #D55E00; padding: 2px 8px; margin: 4px 0"
 
 
@@ -88,7 +82,8 @@ class Panel:
         width, height = style.SCREEN
         size = {"width": "auto", "height": "auto", "max_width": "100%", "max_height": "55vh"}
         size |= {"align_self": "flex-start", "flex": "none"}  # in its own proportions, whatever room there is
-        self.image = widgets.Image(format="png", width=str(width), height=str(height), layout=size).add_class(_PICTURE)
+        self.image = widgets.Image(format="png", width=str(width), height=str(height), layout=size)
+        self.image.add_class(output.PICTURE)
         self.pin_button = _button("Pin", "Keep these curves, in grey, and numbers to compare", self._toggle_pin)
         self.reset_button = _button("Reset", "Back to where this picture started", self._reset)
         self.seed_button = _button("New seed", "Draw the random numbers again, from the next seed", self._reseed)
@@ -175,7 +170,7 @@ class Panel:
 
 
 def _line(content: str) -> str:
-    return f'{_DARK}<div role="status" aria-live="polite" style="font-size: 1.15em; line-height: 1.5">{content}</div>'
+    return f'<div role="status" aria-live="polite" style="font-size: 1.15em; line-height: 1.5">{content}</div>'
 
 
 def _button(label: str, tooltip: str, action: Any) -> widgets.Button:
