@@ -119,6 +119,7 @@ PLAN = {
     "10_cost_of_bits": "What do 8 bits buy in memory, time and bandwidth?",
     "11_hardware_formats": "Which numbers does your accelerator compute with, and what do they do to a sampler?",
     "12_momentum": "Does a rolling ball sample better than a walk when both live on 8 bits?",
+    "13_your_own_network": "Can your own network become an 8-bit posterior, in ten lines, and what does that buy?",
 }
 
 
