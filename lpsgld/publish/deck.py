@@ -9,7 +9,7 @@ In the source, a line `---` ends a slide, and what follows a line `Note:` is for
 
 A figure brings its caption and its alternative text from the manifest, and its frames, if it has some, which the deck
 shows one after the other; `![](05-figure-1 "whole")` shows the last one only. A comment before the first slide is
-left out.
+left out. A slide has its own title: that of the figure is cut off.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from bs4 import BeautifulSoup, Tag
 from markupsafe import Markup
+from PIL import Image
 
 from lpsgld.batch.errors import BatchError, about
 from lpsgld.files import write_atomically
@@ -29,15 +31,19 @@ from lpsgld.publish.page import ASSETS, render
 from lpsgld.publish.pictures import Gallery
 from lpsgld.publish.players import Moving
 
+TITLE = 0.075  # the share of a figure's height, from the top, in which its title is and nothing else (style.new_figure)
+
 
 @dataclass(frozen=True)
 class Slide:
-    """One slide: its title and body as HTML, the speaker's notes, and what it mainly shows, for the style sheet."""
+    """One slide: its title and body as HTML, the speaker's notes, what it mainly shows, for the style sheet, and the
+    minutes that the notes give it: *(2 minutes)*, or none."""
 
     title: Markup
     body: Markup
     notes: Markup
     kind: str
+    minutes: float
 
 
 def build_deck(source: Path, figures: Path, out: Path, moving: Moving | None = None) -> Path:
@@ -92,7 +98,9 @@ def _slide(number: int, text: str, gallery: Gallery, moving: Moving) -> Slide:
         for image in images:
             _place(image, gallery, moving)
     kind = "figure" if images else "opening" if number == 1 else "text"
-    return Slide(Markup(heading.decode_contents()), Markup(str(body)), Markup(str(notes)), kind)
+    said = re.search(r"\(([\d.]+)\s+minutes?\)", notes.get_text())
+    minutes = float(said[1]) if said else 0
+    return Slide(Markup(heading.decode_contents()), Markup(str(body)), Markup(str(notes)), kind, minutes)
 
 
 def _place(image: Tag, gallery: Gallery, moving: Moving) -> None:
@@ -101,8 +109,11 @@ def _place(image: Tag, gallery: Gallery, moving: Moving) -> None:
     figure = gallery.named(identifier)
     frames = figure.frames if image.get("title") != "whole" else figure.frames[-1:]
     alts = [f"{figure.title}, step {step} of {len(frames)}" for step in range(1, len(frames))] + [figure.alt]
+    cut = _title(figure.picture.light)
     shown = Markup().join(
-        Markup('<div class="frame">{}{}</div>').format(_image(light, alt, "light"), _image(dark, alt, "dark"))
+        Markup('<div class="frame" style="--crop: {}">{}{}</div>').format(
+            cut, _image(light, alt, "light", cut), _image(dark, alt, "dark", cut)
+        )
         for (light, dark), alt in zip(frames, alts, strict=True)
     )
     html = Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(shown, figure.caption)
@@ -111,6 +122,19 @@ def _place(image: Tag, gallery: Gallery, moving: Moving) -> None:
     (image.find_parent("p") or image).replace_with(soup)
 
 
-def _image(path: Path, alt: str, theme: str) -> Markup:
-    data = b64encode(path.read_bytes()).decode("ascii")
+def _title(path: Path) -> float:
+    """The share of a picture's height that its title takes: TITLE, or 0 if something crosses that line."""
+    with Image.open(path) as picture:
+        width, height = picture.size
+        edge = round(TITLE * height)
+        strip = picture.convert("RGB").crop((0, edge - 1, width, edge + 1))
+    return TITLE if strip.getcolors(maxcolors=1) else 0
+
+
+def _image(path: Path, alt: str, theme: str, cut: float) -> Markup:
+    with Image.open(path) as whole:
+        width, height = whole.size
+        buffer = BytesIO()
+        whole.crop((0, round(cut * height), width, height)).save(buffer, "png")
+    data = b64encode(buffer.getvalue()).decode("ascii")
     return Markup('<img class="{}" alt="{}" src="data:image/png;base64,{}">').format(theme, alt, data)

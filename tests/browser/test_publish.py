@@ -264,6 +264,13 @@ def test_notes_are_below_the_slide_and_in_the_speakers_window(talk, window):
     speaker.keyboard.press("ArrowRight")  # its keys move the deck
     assert place(page) == "2 / 20" == speaker.locator("#place").inner_text()
     assert speaker.locator("#following").inner_text().startswith("Next: Many networks")
+    assert speaker.locator("#plan").inner_text() == "planned: 2 of 30 minutes after this slide"
+    for _ in range(3):
+        speaker.keyboard.press("ArrowRight")
+    assert place(page) == "5 / 20" and speaker.locator("#following").inner_text().startswith("Next: step 2")
+    shown = speaker.locator("#following img.light")
+    assert shown.count() == 1 and shown.get_attribute("alt") == "Alt of 00-strip"
+    assert shown.bounding_box()["height"] > 100
     assert re.fullmatch(r"\d\d:\d\d", speaker.locator("#clock").inner_text())
     window.check()
 

@@ -21,6 +21,7 @@ from lpsgld.__main__ import main
 from lpsgld.batch import BatchError
 from lpsgld.bnn.judging import published
 from lpsgld.files import FileError
+from lpsgld.lab import style
 from lpsgld.publish import build_book, build_deck, deck, obstacles, prose
 from tests.publish.made_up import write_book_sources, write_figure
 
@@ -273,6 +274,27 @@ def test_a_figure_brings_caption_text_frames_and_both_themes(figures):
     assert len({img["src"] for img in made.find_all("img")}) == 6
 
 
+def test_a_slide_knows_its_minutes(figures):
+    made = make(figures, SLIDE.replace("What to say.", "What to say. *(2 minutes)*") + "---\n# Two\n\nNote:\nSay it.\n")
+    assert [slide["data-minutes"] for slide in made.select(".slide")] == ["2.0", "0"]
+
+
+@pytest.mark.parametrize(("title", "top"), [("A title with deep letters: gj", None), (None, 0.93), (None, 0.9)])
+def test_a_figures_own_title_is_cut_off_and_nothing_else(tmp_path, title, top):
+    """Some figures have none, and begin at the top."""
+    figure, axes = style.new_figure(1, 2, title=title, **({"top": top} if top else {}))
+    for ax in axes:
+        ax.set_title("What these axes show: gj")
+    (tmp_path / "figure.png").write_bytes(style.png(figure, style.SLIDE_DPI))
+    assert deck._title(tmp_path / "figure.png") == (deck.TITLE if title else 0)
+
+
+def test_of_the_talks_figures_those_with_a_title_lose_it(talk):
+    named = [identifier for slide in talk for identifier in re.findall(r"!\[\]\(([^ )]+)", slide)]
+    whole = [identifier for identifier in named if not deck._title(ROOT / "figures" / f"{identifier}.png")]
+    assert whole == ["05-figure-1"]
+
+
 def test_a_figure_can_be_shown_whole(figures):
     assert len(make(figures, SLIDE.replace("(01-figure)", '(01-figure "whole")')).select(".frame")) == 1
 
@@ -307,10 +329,13 @@ def talk() -> list[str]:
     return deck.split((ROOT / "notebooks" / "slides.md").read_text(encoding="utf-8"))
 
 
-def test_the_talk_has_twenty_slides_of_thirty_to_forty_minutes(talk):
+def test_the_talk_has_twenty_slides_of_the_thirty_minutes_that_it_promises(talk):
+    """And nobody is to speak faster than 150 words a minute."""
     assert len(talk) == 20
     minutes = [int(re.search(r"\*\((\d) minutes?\)\*", slide)[1]) for slide in talk]
-    assert 30 <= sum(minutes) <= 40
+    assert sum(minutes) == 30
+    words = [len(slide.partition("Note:")[2].split()) for slide in talk]
+    assert max(said / time for said, time in zip(words, minutes, strict=True)) <= 150
 
 
 def test_every_figure_of_the_talk_is_saved_by_a_notebook(talk):

@@ -44,11 +44,13 @@ function openSpeaker() {
   page.head.innerHTML = `<meta charset="utf-8"><style>
     :root { color-scheme: light dark; } body { font: 1.3rem/1.5 "DejaVu Sans", system-ui, sans-serif; margin: 1.5rem; }
     header { display: flex; justify-content: space-between; gap: 2rem; } #clock { font-variant-numeric: tabular-nums; }
-    h1 { font-size: 1.3rem; } #following { opacity: .7; border-top: 1px solid; padding-top: .7rem; font-size: 1rem; }
+    h1 { font-size: 1.3rem; } #following { border-top: 1px solid; padding-top: .7rem; font-size: 1rem; }
+    #following .stage { width: min(100%, 55vh); border: 1px solid var(--line); }
   </style>`;
+  page.head.prepend(document.querySelector("style").cloneNode(true)); // what comes next looks as it will
   page.body.innerHTML =
-    '<header><span id="place"></span><span id="clock"></span></header><h1 id="title"></h1>' +
-    '<div id="notes"></div><p id="following"></p>';
+    '<header><span id="place"></span><span id="plan"></span><span id="clock"></span></header><h1 id="title"></h1>' +
+    '<div id="notes"></div><div id="following"></div>';
   page.onkeydown = onKey;
   began ||= Date.now();
   tellSpeaker();
@@ -63,8 +65,29 @@ function tellSpeaker() {
   put("place", `${slide + 1} / ${slides.length}` + (frames > 1 ? ` · step ${frame + 1} of ${frames}` : ""));
   put("title", title(slide));
   put("notes", slides[slide].querySelector(".notes").innerHTML);
-  put("following", slide + 1 < slides.length ? `Next: ${title(slide + 1)}` : "This is the last slide.");
+  const minutes = slides.map((one) => Number(one.dataset.minutes));
+  const sum = (some) => some.reduce((all, one) => all + one, 0);
+  put("plan", sum(minutes) ? `planned: ${sum(minutes.slice(0, slide + 1))} of ${sum(minutes)} minutes after this slide` : "");
+  const step = frame + 1 < frames;
+  const last = !step && slide + 1 === slides.length;
+  put("following", last ? "This is the last slide." : `<p>Next: ${step ? `step ${frame + 2}` : title(slide + 1)}</p>`);
+  if (!last) page.getElementById("following").append(still(slides[step ? slide : slide + 1], step ? frame + 1 : 0));
+  page.documentElement.dataset.theme = isDark() ? "dark" : "light";
   tick();
+}
+
+// A slide at one of its steps, to look at.
+function still(one, step) {
+  const copy = one.cloneNode(true);
+  framesOf(copy).forEach((other, place) => {
+    if (place !== step) other.remove();
+    other.classList.remove("live"); // a copy cannot move
+    other.querySelector(".panel")?.remove();
+  });
+  copy.querySelector(".notes").remove();
+  copy.removeAttribute("id");
+  copy.inert = true;
+  return copy;
 }
 
 function tick() {
@@ -74,9 +97,13 @@ function tick() {
   speaker.document.getElementById("clock").textContent = `${two(Math.floor(seconds / 60))}:${two(seconds % 60)}`;
 }
 
+function isDark() {
+  return root.dataset.theme ? root.dataset.theme === "dark" : systemDark.matches;
+}
+
 function toggleTheme() {
-  const dark = root.dataset.theme ? root.dataset.theme === "dark" : systemDark.matches;
-  root.dataset.theme = dark ? "light" : "dark";
+  root.dataset.theme = isDark() ? "light" : "dark";
+  tellSpeaker();
 }
 
 function toggleOverview() {

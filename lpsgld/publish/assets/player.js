@@ -5,7 +5,7 @@
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
   // Identifiers in a picture are its own: each one lives in a shadow tree, where no other page or player meets them.
-  const INSIDE = ":host { display: block } svg { display: block; width: 100%; height: 100% } .pinned:not(.shown) { display: none }";
+  const INSIDE = ":host { display: block } svg { display: block; width: 100%; max-height: 100% } .pinned:not(.shown) { display: none }";
   let made = 0;
 
   function element(name, attributes = {}, ...children) {
@@ -45,7 +45,8 @@
       this.pinned = null;
       const [width, height] = recording.size;
       this.svg = document.createElementNS(SVG, "svg");
-      this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+      const above = height * (Number(getComputedStyle(place).getPropertyValue("--crop")) || 0); // a title that the page has
+      this.svg.setAttribute("viewBox", `0 ${above} ${width} ${height - above}`);
       this.picture = element("div", { class: "moving", role: "img" });
       this.picture.attachShadow({ mode: "open" }).append(element("style", {}, INSIDE), this.svg);
       this.numbers = element("p", { class: "numbers", role: "status" });
