@@ -181,6 +181,30 @@ def _figures(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_film_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("figure", metavar="ID", help="identifier of a figure that has a slider, such as 00-story")
+
+
+def _film(options: argparse.Namespace) -> int:
+    from lpsgld.batch import notebook
+    from lpsgld.batch.errors import BatchError
+    from lpsgld.batch.report import shortened
+    from lpsgld.files import write_atomically
+    from lpsgld.lab import style
+    from lpsgld.lab.figures.film import film
+    from lpsgld.publish import players, recordings
+    from lpsgld.text import one_of
+
+    directory = notebook.find_directory()
+    moving = players.of_figures(directory)
+    view = recordings.find(moving[one_of("figure with a slider", options.figure, moving, BatchError)])
+    for theme, ending in style.ENDINGS.items():
+        path = directory.parent / "figures" / f"{options.figure}{ending}.gif"
+        write_atomically(path, film(view, theme))
+        print(f"{shortened(path)}: {path.stat().st_size / 1e3:.0f} kB")
+    return 0
+
+
 def _add_book_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="name or number (default: all)")
     parser.add_argument(
@@ -313,6 +337,7 @@ def commands() -> tuple[Command, ...]:
         Command(
             "figures", "draw figures for slides again, by running their notebooks", _add_figures_arguments, _figures
         ),
+        Command("film", "let a figure move by itself, as a GIF", _add_film_arguments, _film),
         Command("course", "make a copy of the notebooks, to work in", _add_course_arguments, _course),
         Command("record", "draw all positions of the sliders, for book and slides", _add_record_arguments, _record),
         Command("book", "print executed notebooks as an HTML book", _add_book_arguments, _book),

@@ -141,3 +141,12 @@ def test_fixed_parameters_reach_every_draw():
 def test_texts_are_escaped():
     view = demo.view(update=lambda artists, alpha, bits, corrected, seed: {"<b>": 1.0})
     assert "&lt;b&gt; = 1" in lab.Panel(view).readout.value
+
+
+def test_who_hears_the_panel_hears_the_values_with_the_numbers():
+    """A selection slider tells screen readers the place of its value: 1, and not 0.001."""
+    panel = lab.Panel(demo.view())
+    panel.controls["alpha"].value = 1e-4
+    status = panel.readout.value
+    assert 'aria-live="polite"' in status and "step size α = 0.0001, fractional bits F = 3" in status
+    assert status.index("clip-path") < status.index("step size α")

@@ -170,7 +170,9 @@ def test_a_notebook_that_runs_again_draws_the_same_bytes(smoke, tmp_path):
 def test_the_readme_shows_figures_that_exist_and_names_every_notebook():
     root = FOLDER.parent
     readme = (root / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
+    shown = re.findall(r'\b(?:src|srcset)="([^"]+)"', readme)
+    assert len(shown) >= 3
+    for target in shown + re.findall(r"\]\((?!http)([^)#]+)\)", readme):
         assert (root / target).exists(), f"README.md links {target}"
     for path in PATHS:
         assert path.stem in readme

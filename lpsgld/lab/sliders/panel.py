@@ -22,6 +22,8 @@ from lpsgld.lab.sliders.view import Control, Readout, View, compare
 
 # a number does not part from its name, if a line can hold both
 _WHOLE = 'style="display: inline-block; margin-right: 1.5em"'
+# for screen readers alone: a slider tells them the place of its value, not the value
+_HEARD = 'style="position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)"'
 _ERROR = "border-left: 4px solid #D55E00; padding: 2px 8px; margin: 4px 0"
 
 
@@ -166,7 +168,8 @@ class Panel:
         line = " ".join(f"<span {_WHOLE}>{html.escape(text)}</span>" for text in texts)
         look = "grey, dotted: " if self._ghosts else ""
         pinned = f"<br>{look}pinned at {html.escape(settings)}" if self._pinned else ""
-        return _line(line + pinned)
+        heard = f"<span {_HEARD}>{html.escape(self.view.describe(self.parameters))}. </span>"
+        return _line(heard + line + pinned)
 
 
 def _line(content: str) -> str:
