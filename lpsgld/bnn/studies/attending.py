@@ -58,6 +58,7 @@ def look(
         quantizer.register_forward_hook(lambda _, given, made: passed.append((given[0][text], made[text])))
     for fmt in fmts:
         passed.clear()
+        random.manual_seed(seed)  # whichever formats are looked at beside this one
         for quantizer in weights:
             quantizer.activation = formats.parse(fmt)
         logs = net(inputs).log_softmax(-1).gather(-1, labels[..., None]).squeeze(-1)

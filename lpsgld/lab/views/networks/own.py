@@ -17,7 +17,7 @@ from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
 from lpsgld.lab.style import color, new_figure, paper, role
 
-FORMATS = ("full", "block(8,0)", "block(7,0)", "block(6,0)", "block(5,0)", "block(4,0)", "fixed(8,7)", "mxfp8(e4m3)")
+FORMATS = ("full", "block(8,0)", "block(6,0)", "block(4,0)", "fixed(8,7)", "mxfp8(e4m3)")
 ROUNDINGS = ("nearest", "stochastic")
 KINDS = {"samples": "vc", "snapshots": "naive"}  # with the sampler's noise, and without
 _BINS = 15
