@@ -17,7 +17,6 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 from bs4 import BeautifulSoup, Tag
@@ -28,7 +27,7 @@ from lpsgld.batch.errors import BatchError, about
 from lpsgld.files import write_atomically
 from lpsgld.publish import prose
 from lpsgld.publish.page import ASSETS, render
-from lpsgld.publish.pictures import Gallery
+from lpsgld.publish.pictures import Gallery, packed
 from lpsgld.publish.players import Moving
 
 TITLE = 0.075  # the share of a figure's height, from the top, in which its title is and nothing else (style.new_figure)
@@ -132,9 +131,5 @@ def _title(path: Path) -> float:
 
 
 def _image(path: Path, alt: str, theme: str, cut: float) -> Markup:
-    with Image.open(path) as whole:
-        width, height = whole.size
-        buffer = BytesIO()
-        whole.crop((0, round(cut * height), width, height)).save(buffer, "png")
-    data = b64encode(buffer.getvalue()).decode("ascii")
-    return Markup('<img class="{}" alt="{}" src="data:image/png;base64,{}">').format(theme, alt, data)
+    data = b64encode(packed(path.read_bytes(), cut)).decode("ascii")
+    return Markup('<img class="{}" alt="{}" src="data:image/webp;base64,{}">').format(theme, alt, data)

