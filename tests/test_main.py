@@ -38,7 +38,7 @@ def executed(monkeypatch):
     class Executed(list):
         status = "passed"
 
-        def __call__(self, job, run_directory, figures):
+        def __call__(self, job, run_directory, figures, export):
             self.append((job, run_directory))
             return batch.Result(job.name, self.status)
 

@@ -2,7 +2,7 @@
 
 A `Recipe` is a frozen, validated record that survives JSON and can be overridden field by field. `RECIPES` holds the
 CIFAR experiments of Zhang, Wilson and De Sa (2022), section 5, under systematic names, two of them with momentum, and
-one on text, "prose", which takes a minute on a CPU.
+two on texts: "prose", which takes a minute on a CPU, and "reviews", of films.
 A network, a data set and a loss of your own are named in it (see `lpsgld.bnn.own`). Where a run is stored and on
 which device it computes are no part of a recipe.
 """
@@ -293,6 +293,8 @@ _FIXED = dict(weight="fixed(8,8)", grad="fixed(8,8)")
 _BLOCK = dict(weight="block(8,0)", grad="block(8,0)", activation="block(8,0)", error="block(8,0)")
 _SGD = dict(temperature=0.0, samples=1)
 _MOMENTUM = dict(sampler="sghmc", momentum=0.9, lr=0.05)  # 0.5·(1 - momentum): as fast as SGLD
+_BY_NAME = {"*bias*": None, "*": "block(8,0)"}
+_TEXT = dict(model="lstm", width=64, sampler="sghmc", lr=0.3, schedule="constant", weight=_BY_NAME, grad=_BY_NAME)
 _CYCLICAL = dict(schedule="cyclical", cycles=7, samples=35)
 
 
@@ -322,23 +324,22 @@ def _all_recipes() -> dict[str, Recipe]:
         "train_fixed_momentum": rows["cifar10_sgld_fixed_full"].override(**_MOMENTUM),
         "train_bfp_momentum": rows["cifar10_sgld_block_vc"].override(**_MOMENTUM),
     }
-    by_name = {"*bias*": None, "*": "block(8,0)"}
-    prose = Recipe(
-        dataset="prose",
-        model="lstm",
-        width=64,
-        batch_size=8,
-        epochs=10,
-        samples=5,
-        schedule="constant",
-        sampler="sghmc",
-        lr=0.3,
-        weight_decay=1e-5,
-        temperature=1.0,
-        weight=by_name,
-        grad=by_name,
-    )
-    return scripts | rows | {"prose": prose}
+    texts = {
+        "prose": Recipe(
+            dataset="prose", batch_size=8, epochs=10, samples=5, weight_decay=1e-5, temperature=1.0, **_TEXT
+        ),
+        # settings chosen on 8,311 sentences of film reviews: the archive itself was not at hand
+        "reviews": Recipe(
+            dataset="aclimdb:aclImdb_v1.tar.gz",
+            batch_size=50,
+            epochs=8,
+            samples=4,
+            weight_decay=1e-3,
+            temperature=0.01,
+            **_TEXT,
+        ),
+    }
+    return scripts | rows | texts
 
 
 # ---- validation ------------------------------------------------------------------------------------------------
