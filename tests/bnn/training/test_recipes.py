@@ -42,7 +42,7 @@ def test_every_row_of_the_table_is_there_for_both_datasets():
     rows |= {f"sgd_{fmt}_{acc}" for fmt in ("fixed", "block") for acc in ("full", "naive")}
     names = {f"{dataset}_{row}" for dataset in ("cifar10", "cifar100") for row in rows}
     scripts = {"train_fixed", "train_bfp"}
-    others = {"train_bfp_cyclic", "prose"} | {f"{name}_momentum" for name in scripts}
+    others = {"train_bfp_cyclic", "prose", "reviews"} | {f"{name}_momentum" for name in scripts}
     assert set(RECIPES) == names | scripts | others
     for name in names:
         assert RECIPES[name].dataset == name.split("_")[0]
