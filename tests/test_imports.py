@@ -150,7 +150,7 @@ def test_a_command_that_needs_the_course_says_so_in_one_line(tmp_path):
         "run": "nbformat",
         "list": "nbformat",
         "figures": "nbformat",
-        "book": "pygments",
+        "book": "nbformat",
         "train train_bfp --dataset digits --out run": "sklearn",
         "train train_bfp --dataset cifar10 --out run": "torchvision",
     }
