@@ -116,7 +116,8 @@ class Files:
         if ending == ".png":
             content, ending = packed(content), ".webp"
         if not self.folder:
-            return f"data:{guess_type(f'picture{ending}')[0]};base64,{base64.b64encode(content).decode('ascii')}"
+            kind, _ = guess_type(f"picture{ending}", strict=False)  # not strict: WebP is not registered everywhere
+            return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
         name = (name or sha256(content).hexdigest()[:16]) + ending
         (self.folder / name).write_bytes(content)
         return f"{PICTURES}/{name}"

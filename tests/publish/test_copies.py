@@ -1,6 +1,8 @@
 """The HTML copy that a run leaves of a notebook, as a file. How it looks is tested in tests/browser/test_publish.py."""
 
 import copy
+import mimetypes
+import sys
 from pathlib import Path
 
 import nbformat
@@ -33,6 +35,13 @@ def executed() -> nbformat.NotebookNode:
 def checkout(tmp_path: Path) -> Path:
     write_book_sources(tmp_path)
     return tmp_path
+
+
+def test_the_kind_of_a_picture_is_told_where_the_system_registers_no_webp(checkout, monkeypatch):
+    monkeypatch.setattr(mimetypes, "_db", mimetypes.MimeTypes())  # what Python knows by itself
+    assert mimetypes.guess_type("picture.webp") == (None, None) or sys.version_info >= (3, 13)
+    sources = [str(image["src"]) for image in page_of(checkout, executed()).find_all("img")]
+    assert sources and all(source.startswith("data:image/webp;base64,") for source in sources)
 
 
 def page_of(checkout: Path, content: nbformat.NotebookNode) -> BeautifulSoup:

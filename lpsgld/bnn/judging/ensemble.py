@@ -114,7 +114,6 @@ def evaluate(
     chains = _chains(run)
     if dataset is None:
         dataset = images_of(chains[0], cache)
-    _require_fit(chains[0], dataset)
     members = predictions(chains, dataset, model=model, rounding=rounding, device=device, seed=seed)
     order = [number for number, _ in in_turn([chain.samples for chain in chains])]
     bar = tqdm(members, "evaluate", len(order), unit="sample", disable=not progress)
@@ -150,13 +149,16 @@ def predictions(
 ) -> Iterator[Tensor]:
     """Probabilities [N, C] or [N, L, C] of each posterior sample for the test inputs, one sample in memory at a time.
 
-    Raises RunError for a sample of another run or epoch, StorageError for a damaged one or another network's.
+    Raises RunError for data that do not fit the network and, on the way, for a sample of another run or epoch,
+    StorageError for a damaged one or another network's.
     """
     samples, where = posterior(run, dataset, model=model, rounding=rounding, device=device), pick_device(device)
-    for number, net in enumerate(samples.members()):
+
+    def predicted(number: int, net: nn.Module) -> Tensor:
         with seeded(where, seed, number), plain_torch(where):
-            probabilities = predict(net, dataset, dataset.parts[2])
-        yield probabilities
+            return predict(net, dataset, dataset.parts[2])
+
+    return (predicted(number, net) for number, net in enumerate(samples.members()))
 
 
 def posterior(
@@ -169,9 +171,11 @@ def posterior(
 ) -> Posterior:
     """The samples of a run, of several, or of the folder of either, to be read: `average`, `draws`, `rhat`, ...
 
-    dataset: any of the shape and the classes that the network was trained on. The others as in `evaluate`.
+    dataset: any of the shape and the classes that the network was trained on, else RunError is raised. The others as in
+    `evaluate`.
     """
     chains, where = _chains(run), pick_device(device)
+    _require_fit(chains[0], dataset)
     recipe = chains[0].recipe
     if model is not None:
         recipe = recipe.override(model=own.name_of("model", model, RecipeError))

@@ -59,25 +59,21 @@ class Outcomes:
     def to_rows(self) -> list[list[str]]:
         """As JSON can hold it, a row for 64 predictions: bits as hexadecimal numbers, then NLL and confidence as
         float16 (little-endian, base64url), 11 bits of each."""
-        starts = range(0, len(self.right), _ROW)
+        parts = [slice(start, start + _ROW) for start in range(0, len(self.right), _ROW)]
         return [
-            [np.packbits(self.right[i : i + _ROW]).tobytes().hex(), *(_to_text(x[i : i + _ROW]) for x in self._numbers)]
-            for i in starts
+            [np.packbits(self.right[i]).tobytes().hex(), _to_text(self.nll[i]), _to_text(self.confidence[i])]
+            for i in parts
         ]
 
     @classmethod
     def from_rows(cls, rows: list[list[str]], count: int) -> Outcomes:
         """What `to_rows` wrote of `count` predictions. Raises ValueError for anything else."""
-        bits, nll, confidence = ("".join(column) for column in zip(*rows, strict=True))
-        right = np.unpackbits(np.frombuffer(bytes.fromhex(bits), np.uint8), count=count).astype(bool)
-        numbers = [np.concatenate([_from_text(row[i]) for row in rows]) for i in (1, 2)]
-        if not len(right) == len(numbers[0]) == len(numbers[1]) == count:
-            raise ValueError(f"outcomes are of {len(numbers[0])} predictions, not of {count}")
-        return cls(right, *numbers)
-
-    @property
-    def _numbers(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.nll, self.confidence
+        bits, *texts = zip(*rows, strict=True)
+        right = np.unpackbits(np.frombuffer(bytes.fromhex("".join(bits)), np.uint8), count=count).astype(bool)
+        nll, confidence = (np.concatenate([_from_text(text) for text in column]) for column in texts)
+        if not len(nll) == len(confidence) == count:
+            raise ValueError(f"outcomes are of {len(nll)} predictions, not of {count}")
+        return cls(right, nll, confidence)
 
 
 def compare(first: Outcomes, second: Outcomes, seed: int = 0) -> dict[str, Difference]:

@@ -203,3 +203,5 @@ def test_a_run_is_a_posterior_too(finished, digits):
     assert torch.allclose(posterior.average(predict).double(), mean, atol=1e-6)
     with pytest.raises(RunError, match="is a run, whose samples its training keeps: keep others in another folder"):
         posterior.keep()
+    with pytest.raises(RunError, match="was trained on images of shape"):
+        ensemble.posterior(finished, dataclasses.replace(digits, classes=digits.classes[::-1]))

@@ -65,6 +65,12 @@ def test_results_on_other_images_are_not_compared(record, other):
         records.compare(record, dataclasses.replace(record, **other))
 
 
+def test_a_large_test_set_leaves_no_outcomes(finished, evaluation, record, monkeypatch):
+    assert record.outcomes
+    monkeypatch.setattr(records, "_MOST_OUTCOMES", len(evaluation.labels) - 1)
+    assert records.make(finished, evaluation).outcomes == []
+
+
 def test_branches_are_kept_for_some_epochs(finished, evaluation):
     long = dataclasses.replace(finished, history=[finished.history[0] | {"epoch": e} for e in range(1, 246)])
     history = records.make(long, evaluation).history
