@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor
@@ -56,6 +57,14 @@ class Outcomes:
         right = (predicted == labels).cpu().numpy()
         return cls(right, metrics.nll_each(probabilities, labels).cpu().numpy(), confidence.cpu().numpy())
 
+    @cached_property
+    def ece(self) -> np.ndarray:
+        """The ECE (15 bins) of these images, then of 400 resamples of them: the same ones for every N outcomes."""
+        count, random = len(self.right), np.random.default_rng(0)
+        bins, gaps = (np.ceil(BINS * self.confidence).clip(1) - 1).astype(int), self.right - self.confidence
+        chosen = [slice(None), *(random.integers(count, size=count) for _ in range(RESAMPLES))]
+        return np.array([np.abs(np.bincount(bins[i], gaps[i], BINS)).sum() / count for i in chosen])
+
     def to_rows(self) -> list[list[str]]:
         """As JSON can hold it, a row for 64 predictions: bits as hexadecimal numbers, then NLL and confidence as
         float16 (little-endian, base64url), 11 bits of each."""
@@ -76,12 +85,11 @@ class Outcomes:
         return cls(right, nll, confidence)
 
 
-def compare(first: Outcomes, second: Outcomes, seed: int = 0) -> dict[str, Difference]:
+def compare(first: Outcomes, second: Outcomes) -> dict[str, Difference]:
     """The differences of "error", "nll" and "ece" (15 bins) on the same images, in the same order.
 
     Errors and NLL are means over images: their standard error is that of the mean of N differences. An ECE is none:
-    its standard error is that of 400 resamples of the images, the same ones for both (`seed`). Raises ValueError for
-    test sets of different sizes.
+    its standard error is that of 400 resamples of the images. Raises ValueError for test sets of different sizes.
     """
     count = len(first.right)
     if count != len(second.right):
@@ -90,20 +98,8 @@ def compare(first: Outcomes, second: Outcomes, seed: int = 0) -> dict[str, Diffe
     found = {
         name: Difference(float(x.mean()), float(x.std(ddof=1)) / math.sqrt(count), count) for name, x in each.items()
     }
-    return found | {"ece": _ece_difference(first, second, np.random.default_rng(seed))}
-
-
-def _ece_difference(first: Outcomes, second: Outcomes, random: np.random.Generator) -> Difference:
-    count = len(first.right)
-    of_all = [(np.ceil(BINS * x.confidence).clip(1) - 1, x.right - x.confidence) for x in (first, second)]
-    of_all = [(bins.astype(int), gaps) for bins, gaps in of_all]
-
-    def difference(chosen: np.ndarray | slice) -> float:
-        one, other = (np.abs(np.bincount(bins[chosen], gaps[chosen], BINS)).sum() / count for bins, gaps in of_all)
-        return float(one - other)
-
-    resampled = [difference(random.integers(count, size=count)) for _ in range(RESAMPLES)]
-    return Difference(difference(slice(None)), float(np.std(resampled, ddof=1)), count)
+    value, *resampled = first.ece - second.ece
+    return found | {"ece": Difference(float(value), float(np.std(resampled, ddof=1)), count)}
 
 
 def _to_text(numbers: np.ndarray) -> str:

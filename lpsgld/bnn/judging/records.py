@@ -11,8 +11,9 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,15 @@ class Record:
     def seconds(self) -> float:
         """Wall-clock seconds of all epochs of all chains."""
         return sum(chain["seconds"] for chain in self.chains)
+
+    @cached_property
+    def each(self) -> Outcomes:
+        """What became of each prediction of the ensemble. Raises StorageError if that was not recorded."""
+        if not self.outcomes:
+            raise StorageError(
+                f"what became of each image of {self.label} was not recorded: evaluate again, with --json"
+            )
+        return Outcomes.from_rows(self.outcomes, self.dataset["test"])
 
     def diagram(self, who: str) -> Reliability:
         """The reliability diagram of the "ensemble" or the "last_sample"."""
@@ -205,15 +215,26 @@ def read_all(folder: str | Path, pattern: str = "*.json") -> dict[str, Record]:
     return {path.stem: read(path) for path in sorted(Path(folder).glob(pattern))}
 
 
+def comparable(results: Mapping[str, Record]) -> dict[str, Record]:
+    """Those that tell of each image, all of the same images: of the most results that there are of any."""
+    groups: dict[tuple, dict[str, Record]] = {}
+    for name, record in results.items():
+        if record.outcomes:
+            groups.setdefault(_images(record), {})[name] = record
+    return max(groups.values(), key=len, default={})
+
+
 def compare(first: Record, second: Record) -> dict[str, Difference]:
     """`paired.compare` of two ensembles. Raises StorageError if they did not predict the same images, one by one."""
-    images = [(record.dataset["fingerprint"], record.dataset["test"]) for record in (first, second)]
-    if images[0] != images[1] or not (first.outcomes and second.outcomes):
+    if _images(first) != _images(second):
         raise StorageError(
-            f"{first.label} and {second.label} are not the same test images, or what became of each was not recorded: "
-            "evaluate both runs again on the same data, with --json"
+            f"{first.label} and {second.label} are not the same test images: evaluate both runs on the same data"
         )
-    return paired.compare(*(Outcomes.from_rows(record.outcomes, images[0][1]) for record in (first, second)))
+    return paired.compare(first.each, second.each)
+
+
+def _images(record: Record) -> tuple[str, int]:
+    return record.dataset["fingerprint"], record.dataset["test"]
 
 
 def _body(path: Path) -> dict[str, Any]:

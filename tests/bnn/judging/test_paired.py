@@ -44,6 +44,12 @@ def test_standard_errors_are_the_spread_over_new_test_sets():
         assert told == pytest.approx(spread, rel=0.25), name
 
 
+def test_the_same_images_are_drawn_for_all():
+    first, _, labels = two_networks(300, seed=3)
+    outcomes = [Outcomes.of(p, labels) for p in (first, first.flip(1).flip(1))]
+    assert (outcomes[0].ece == outcomes[1].ece).all() and len(set(outcomes[0].ece)) > 300
+
+
 def test_pairs_tell_more_than_two_independent_test_sets():
     first, second, labels = two_networks(2000, seed=0)
     errors = [metrics.error(p, labels) for p in (first, second)]

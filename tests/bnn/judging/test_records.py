@@ -59,10 +59,27 @@ def test_two_results_are_compared_image_by_image(finished, evaluation, record):
     assert found["error"].images == len(evaluation.labels)
 
 
-@pytest.mark.parametrize("other", [{"outcomes": []}, {"dataset": {"fingerprint": "x", "test": 360}}])
-def test_results_on_other_images_are_not_compared(record, other):
-    with pytest.raises(StorageError, match="not the same test images, or what became of each was not recorded"):
+OTHER = {"fingerprint": "x", "test": 360}
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"outcomes": []}, "each image of a part of the digits was not recorded"),
+        ({"dataset": OTHER}, "not the same test"),
+    ],
+)
+def test_results_on_other_images_are_not_compared(record, other, told):
+    with pytest.raises(StorageError, match=told):
         records.compare(record, dataclasses.replace(record, **other))
+
+
+def test_comparable_are_the_most_that_saw_the_same_images(record):
+    there = {name: dataclasses.replace(record, dataset=OTHER) for name in ("b", "c")}
+    results = {"a": record, **there, "d": record, "e": dataclasses.replace(record, outcomes=[]), "f": record}
+    assert list(records.comparable(results)) == ["a", "d", "f"]
+    assert list(records.comparable(there | {"a": record})) == ["b", "c"]
+    assert records.comparable({"e": results["e"]}) == {}
 
 
 def test_a_large_test_set_leaves_no_outcomes(finished, evaluation, record, monkeypatch):
