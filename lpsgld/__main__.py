@@ -277,19 +277,26 @@ def _add_slides_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", type=user_path, metavar="FILE", help="Markdown (default: notebooks/slides.md)")
     parser.add_argument("--figures", type=user_path, metavar="DIR", help="the figures' folder (default: figures)")
     parser.add_argument(
+        "--from", dest="run_folder", type=user_path, metavar="DIR", help="a run's sliders (default: runs/laptop)"
+    )
+    parser.add_argument(
         "--out", type=user_path, default=Path("slides.html"), metavar="FILE", help="(default: slides.html)"
     )
 
 
 def _slides(options: argparse.Namespace) -> int:
     from lpsgld import publish
-    from lpsgld.batch import notebook
+    from lpsgld.batch import notebook, run_directory
     from lpsgld.batch.report import shortened
 
     directory = notebook.find_directory()
     figures = options.figures or directory.parent / "figures"
     recordings = publish.Recordings(publish.recordings.folder(directory))
-    moving = publish.Moving(publish.players.of_figures(directory), recordings)
+    run = run_directory(directory, "laptop", options.run_folder)
+    names = notebook.names(directory)
+    whole = [name for name in names if not publish.obstacles([name], run, directory)]
+    own = publish.players.of_run(run, whole)
+    moving = publish.Moving(publish.players.of_figures(directory), recordings, own)
     deck = publish.build_deck(options.source or directory / "slides.md", figures, options.out.resolve(), moving)
     print(f"the slides are made: open {shortened(deck)} with a web browser, and press h for the keys")
     return 0

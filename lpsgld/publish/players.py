@@ -7,10 +7,9 @@ players, once.
 from __future__ import annotations
 
 import ast
-import json
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
@@ -50,22 +49,37 @@ def packed(content: nbformat.NotebookNode, recordings: Recordings) -> dict[int, 
     """The recordings that there are for an executed notebook, each under the number of its cell: those of views that it
     imports, and those that it holds itself, of views that need what it computes (see `lab.explore`)."""
     found = {number: recordings.load(name) for number, name in explored(content).items() if recordings.has(name)}
-    for number, cell in enumerate(content.cells):
-        held = [
-            output.data[recording.MIME]
-            for output in cell.get("outputs", [])
-            if recording.MIME in output.get("data", {})
-        ]
-        found |= {number: b64decode(held[0])} if held else {}
-    return found
+    return found | {number: own for number, cell in enumerate(content.cells) if (own := _held(cell))}
 
 
-def mount(place: Tag, packed: bytes, start: Sequence[int] | None = None) -> None:
-    """Make a player of this element, which holds the view's stills. start: of each control, the place of the value with
-    which it begins, if that is not its default."""
+def held(executed: nbformat.NotebookNode) -> dict[str, bytes]:
+    """The recordings of the figures that an executed notebook saves of views of its own, by the figure's identifier:
+    `lab.explore(view)` holds the recording (see there), `lab.save_figure(view, "09-figure", ...)` names the figure."""
+    recordings, figures = {}, {}
+    for cell in executed.cells:
+        for node in _nodes(cell):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="explore"), args=[ast.Name(id=view)]):
+                    recordings[view] = _held(cell)
+                case ast.Call(
+                    func=ast.Attribute(attr="save_figure"), args=[ast.Name(id=view), ast.Constant(value=name)]
+                ):
+                    figures[name] = view
+    return {name: found for name, view in figures.items() if (found := recordings.get(view))}
+
+
+def of_run(run: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """What these executed notebooks of a run's folder hold, see `held`."""
+    executed = (notebook.load(run / f"{name}.ipynb") for name in names)
+    return {identifier: packed for content in executed for identifier, packed in held(content).items()}
+
+
+def mount(place: Tag, packed: bytes, slide: bool = False) -> None:
+    """Make a player of this element, which holds the view's stills. slide: it begins as the view's figure is drawn, not
+    with its defaults."""
     place["class"] = [*place.get("class", []), "player"]
-    if start:
-        place["data-start"] = json.dumps(start)
+    if slide:
+        place["data-start"] = "slide"
     # of a type that no browser knows: none runs it
     script = BeautifulSoup('<script type="application/x-deflate"></script>', "html.parser").script
     script.string = b64encode(packed).decode("ascii")
@@ -74,10 +88,12 @@ def mount(place: Tag, packed: bytes, start: Sequence[int] | None = None) -> None
 
 @dataclass(frozen=True)
 class Moving:
-    """Figures that move: the view of each, by its identifier, and the recordings."""
+    """Figures that move: the view of each, by its identifier, and the recordings; `own`: those of views that a run's
+    notebooks made, see `held`."""
 
     views: Mapping[str, str]
     recordings: Recordings | None = None
+    own: Mapping[str, bytes] = field(default_factory=dict)
 
     def record(self, identifiers: Collection[str]) -> None:
         """Record the views of these figures that are not recorded yet."""
@@ -86,10 +102,11 @@ class Moving:
 
     def mount(self, place: Tag, identifier: str) -> None:
         """Let the stills in this element move, if they are a figure that does, from the settings of the figure on."""
+        packed = self.own.get(identifier)
         if self.recordings and (name := self.views.get(identifier)):
-            view = find(name)
-            settings = view.slide.settings if view.slide else {}
-            mount(place, self.recordings.load(name), recording.place(view, view.parameters(**settings)))
+            packed = self.recordings.load(name)
+        if packed:
+            mount(place, packed, slide=True)
 
 
 def _calls(content: nbformat.NotebookNode) -> Iterator[tuple[int, str, str, list[str]]]:
@@ -106,6 +123,12 @@ def _calls(content: nbformat.NotebookNode) -> Iterator[tuple[int, str, str, list
                     keywords=[],
                 ) if module in modules and _is_view(view := f"{modules[module]}.{attribute}"):
                     yield number, called, view, [o.value for o in others if isinstance(o, ast.Constant)]
+
+
+def _held(cell: nbformat.NotebookNode) -> bytes | None:
+    """The recording that an executed cell holds beside its picture."""
+    texts = (output.get("data", {}).get(recording.MIME) for output in cell.get("outputs", []))
+    return next((b64decode(text) for text in texts if text), None)
 
 
 def _nodes(cell: nbformat.NotebookNode) -> Iterator[ast.AST]:

@@ -190,8 +190,24 @@ def test_a_view_that_needs_what_a_notebook_computes_is_found_in_the_executed_not
     assert players.packed(content, Recordings(tmp_path)) == {6: b"packed"}, "and nothing of those not recorded"
 
 
+def test_a_figure_of_a_view_of_the_notebooks_own_moves_with_what_the_executed_notebook_holds():
+    shown = new_output("display_data", {"image/png": "", recording.MIME: "cGFja2Vk"})
+    cells = [
+        *CELLS,
+        new_code_cell("lab.explore(mine)", outputs=[shown]),
+        new_code_cell("lab.save_figure(mine, '09-mine', origin=about)\nlab.save_figure(yours, '09-yours')"),
+        new_code_cell("lab.explore(yours)"),
+    ]
+    assert players.held(new_notebook(cells=cells)) == {"09-mine": b"packed"}
+    soup = BeautifulSoup('<div id="one"></div><div id="other"></div>', "html.parser")
+    moving = players.Moving({}, own={"09-mine": b"packed"})
+    moving.mount(soup.find(id="one"), "09-mine")
+    moving.mount(soup.find(id="other"), "09-yours")
+    assert soup.find(id="one").script.string == "cGFja2Vk" and not soup.find(id="other").script
+
+
 def test_a_player_keeps_its_stills_and_begins_where_it_is_told():
     soup = BeautifulSoup('<div class="frame"><img alt="still"></div>', "html.parser")
-    players.mount(soup.div, b"packed", [6])
-    assert soup.div["class"] == ["frame", "player"] and soup.div["data-start"] == "[6]"
+    players.mount(soup.div, b"packed", slide=True)
+    assert soup.div["class"] == ["frame", "player"] and soup.div["data-start"] == "slide"
     assert soup.img and soup.script.string == "cGFja2Vk"

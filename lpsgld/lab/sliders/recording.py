@@ -103,7 +103,8 @@ def pack(view: View, drawn: Iterable[Frame], tell: Callable[[], None] = lambda: 
         "controls": [
             {"label": c.label, "kind": c.kind, "texts": [c.text(value) for value in c.values]} for c in view.controls
         ],
-        "start": place(view, view.parameters()),
+        "start": _place(view, view.parameters()),
+        "slide": _place(view, view.parameters(**(view.slide.settings if view.slide else {}))),
         "seeds": [seed["seed"] for seed in seeds(view) if seed],
         "pins": bool(view.ghosts) or any(rows),
         "lines": "\n".join(places),
@@ -126,7 +127,7 @@ def unpack(packed: bytes) -> tuple[dict[str, Any], list[Frame]]:
     return content, frames
 
 
-def place(view: View, parameters: dict[str, Any]) -> list[int]:
+def _place(view: View, parameters: dict[str, Any]) -> list[int]:
     """For each control, which of its values these parameters take."""
     return [control.values.index(parameters[control.name]) for control in view.controls]
 

@@ -39,7 +39,7 @@
       this.recording = recording;
       this.lines = recording.lines.split("\n");
       this.name = `player-${(made += 1)}`;
-      this.start = place.dataset.start ? JSON.parse(place.dataset.start) : recording.start;
+      this.start = recording[place.dataset.start ?? "start"];
       this.at = [...this.start];
       this.seed = 0;
       this.pinned = null;
