@@ -19,6 +19,7 @@ from lpsgld.batch.outcome import Problem, count_figures, find_problem, last_cell
 from lpsgld.batch.plan import Job
 from lpsgld.batch.processes import Ending, supervise
 from lpsgld.files import locked, scratch_folder
+from lpsgld.lab.course import without_cover
 
 EXECUTED, PAGE, FAILURE = "executed.ipynb", "executed.html", "failure.txt"
 
@@ -114,10 +115,13 @@ def _prepended(path: str, variable: str) -> str:
 
 
 def _load_executed(scratch: Path) -> nbformat.NotebookNode | None:
+    executed = scratch / EXECUTED
     try:
-        return load(scratch / EXECUTED)
+        content = load(executed)
     except BatchError:  # killed before it wrote, or while it did
         return None
+    executed.write_bytes(without_cover(executed.read_bytes()))
+    return content
 
 
 def _problem(job: Job, ending: Ending, content: nbformat.NotebookNode | None, scratch: Path) -> Problem | None:

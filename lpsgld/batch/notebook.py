@@ -10,6 +10,7 @@ import lpsgld
 from lpsgld.batch import parameters
 from lpsgld.batch.errors import BatchError, about
 from lpsgld.batch.parameters import Parameter
+from lpsgld.lab.course import without_cover
 from lpsgld.text import one_of, typed
 
 DEVICES = ("cpu", "cuda")
@@ -74,9 +75,9 @@ def read(path: Path) -> Notebook:
 
 
 def load(path: Path) -> nbformat.NotebookNode:
-    """The valid notebook in the file at `path`, else BatchError."""
+    """The valid notebook in the file at `path`, without its cover, else BatchError."""
     try:
-        content = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+        content = nbformat.reads(without_cover(path.read_bytes()).decode("utf-8"), as_version=4)
         nbformat.validate(content)
     except OSError as error:
         raise BatchError(f"{path} cannot be read: {error.strerror}. Restore it, or remove it") from error

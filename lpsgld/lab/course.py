@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
+import re
 from pathlib import Path
 
 from lpsgld.files import FileError, scratch_folder
 from lpsgld.lab.session import COURSE
 
+# the line of a notebook's file, and the empty one after it, in which its head shows a figure
+_COVER = re.compile(rb'^ *"!\[[^"]*\]\(\.\./figures/[^"]*\)\\n",\n *"\\n",\n', flags=re.M)
 _PARTS = ("*.ipynb", "slides.md", "profiles/*.yaml", "recorded/**/*.json")
+
+
+def without_cover(content: bytes) -> bytes:
+    """What is in a notebook's file, without the figure at its head, for those who look at the file where it is: what is
+    run, copied or printed shows its own, which move, and not before the reader has guessed what they show."""
+    return _COVER.sub(b"", content)
 
 
 def copy_course(notebooks: Path, out: Path) -> str:
@@ -33,7 +41,7 @@ def copy_course(notebooks: Path, out: Path) -> str:
             for file in files:
                 target = scratch / "copy" / "notebooks" / file.relative_to(notebooks)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, target)
+                target.write_bytes(without_cover(file.read_bytes()))
             (scratch / "copy" / COURSE).write_text(made_of, "utf-8")
             os.replace(scratch / "copy", out)
         except OSError as error:

@@ -9,7 +9,7 @@ from lpsgld import lab
 from lpsgld.__main__ import main
 from lpsgld.files import FileError
 from lpsgld.lab import session
-from lpsgld.lab.course import _PARTS, copy_course
+from lpsgld.lab.course import _PARTS, copy_course, without_cover
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
@@ -24,7 +24,9 @@ def test_a_copy_holds_all_that_notebooks_need_and_what_is_done_there_stays_there
     monkeypatch.chdir(ROOT)
     assert main(["course", str(tmp_path / "mine")]) == 0
     assert capsys.readouterr().out == f"your copy of the course: {tmp_path / 'mine' / 'notebooks'}\n"
-    assert files(tmp_path / "mine" / "notebooks") == files(NOTEBOOKS)
+    copied = files(tmp_path / "mine" / "notebooks")
+    assert copied == {name: without_cover(content) for name, content in files(NOTEBOOKS).items()}
+    assert not any(b"../figures/" in content for content in copied.values()), "the copy has no figures yet"
 
     monkeypatch.chdir(tmp_path / "mine" / "notebooks")
     monkeypatch.delenv("LPSGLD_FIGURES", raising=False)

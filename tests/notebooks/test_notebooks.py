@@ -10,6 +10,7 @@ from PIL import Image
 
 from lpsgld import batch
 from lpsgld.batch import notebook as notebooks
+from lpsgld.lab.figures.saving import read_manifest
 from lpsgld.publish import Copies, Recordings, catalogue
 from tests.notebooks import test_claims
 
@@ -61,6 +62,16 @@ def test_the_anatomy_of_a_notebook(path, cells):
     assert "CC BY 4.0" in last
 
 
+def test_its_file_opens_with_a_figure_of_its_own_which_is_for_those_who_only_look_at_the_file(path):
+    head = json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]
+    told = re.search(r"^!\[(.+)\]\(\.\./figures/(.+)\.png\)$", "".join(head), flags=re.M)
+    assert told and told[2].startswith(path.stem[:2])
+    assert told[1] == read_manifest(FOLDER.parent / "figures")[told[2]]["alt"]
+    assert (FOLDER.parent / "figures" / f"{told[2]}.png").is_file()
+    loaded = notebooks.load(path).cells[0].source
+    assert "../figures" not in loaded and loaded.startswith(head[0] + "\n**The question:**")
+
+
 def test_the_minutes_at_its_head_are_what_00_says_they_are(path, cells):
     """A minute for 60 words outside of solutions, three for a slider, one for a guess; to the next five or so."""
     if path.stem[:2] in test_claims.UNDER_WAY:
@@ -100,6 +111,7 @@ def test_the_smoke_profile_runs_every_notebook(smoke):
     problems = {name: (result.status, result.reason) for name, result in results.items() if result.status != "passed"}
     assert not problems
     assert all((out / f"{name}.html").stat().st_size > 10_000 for name in results)
+    assert not any(b"../figures/" in (out / f"{name}.ipynb").read_bytes() for name in results), "from there, no way"
 
 
 def test_every_claim_of_the_smoke_run_is_sharp(smoke):
