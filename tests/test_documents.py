@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 import lpsgld
+from lpsgld.bnn.judging import published, records
 
+RECORDED = "cifar10-jpeg-w16-"
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("lpsgld", "notebooks", "examples", "tests", "benchmarks")
 ENDINGS = ("py", "ipynb", "yaml", "yml", "toml", "md", "txt", "cff")
@@ -46,6 +48,26 @@ def test_the_python_of_the_readme_runs_and_says_what_it_gives(tmp_path, monkeypa
     assert len(blocks) >= 3 and promised
     for expression, number in promised:
         assert f"{eval(expression, session):.2f}" == number
+
+
+def test_the_readmes_table_of_real_images_is_what_was_recorded():
+    """Each row: the recipe; error, NLL and ECE of the average; error and NLL of the last network; published error."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .*?`(sgl?d_\w+)`.*? \| (.+) \|$", text, re.M)
+    recorded = records.read_all(ROOT / "notebooks" / "recorded", f"{RECORDED}*.json")
+    assert sorted(name for name, _ in rows) == sorted(name.removeprefix(RECORDED) for name in recorded)
+    for name, shown in rows:
+        record = recorded[RECORDED + name]
+        both, last = record.scores["ensemble"], record.scores["last_sample"]
+        known = published.of(published.row_of(record.recipe))
+        assert shown.split(" | ") == [
+            f"{100 * both['error']:.1f} %",
+            f"{both['nll']:.3f}",
+            f"{100 * both['ece']:.1f} %",
+            f"{100 * last['error']:.1f} %",
+            f"{last['nll']:.3f}",
+            f"{known[0].error:.2f} %",
+        ]
 
 
 def test_the_citation_is_of_this_version_and_names_the_paper():

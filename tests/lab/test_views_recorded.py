@@ -105,39 +105,6 @@ def test_the_overview_has_the_published_points(results):
     assert sorted(error.get_xdata()) == pytest.approx(sorted([0.0551, 0.0534, 0.0545, 0.0512, 0.0521, 0.0471]))
 
 
-def test_differences_from_any_of_them(results):
-    """Dots and bars are `records.compare`; a reference differs nowhere from itself; the axes stay."""
-    some = records.comparable(results)
-    view = views.compared(some)
-    check_view(view)
-    names = view.controls[0].values
-    assert [some[name].scores["ensemble"]["error"] for name in names] == sorted(
-        record.scores["ensemble"]["error"] for record in some.values()
-    )
-    figure, artists = view.build()
-    limits = [ax.get_xlim() for ax in figure.axes]
-    for reference in names:
-        readout = view.update(artists, reference=reference)
-        pairs = [records.compare(some[name], some[reference]) for name in names]
-        for score in ("error", "nll", "ece"):
-            bars, dots, texts = artists[score]
-            assert list(dots.get_xdata()) == [pair[score].value for pair in pairs]
-            ends = [segment[:, 0] for segment in bars.get_segments()]
-            assert [end[1] - end[0] for end in ends] == pytest.approx([4 * p[score].standard_error for p in pairs])
-            unseen = [0 < abs(pair[score].standard_errors) < 2 for pair in pairs]
-            assert [text.get_text() != "" for text in texts] == unseen
-        assert dots.get_xdata()[names.index(reference)] == 0
-        assert readout["its error"] == some[reference].scores["ensemble"]["error"]
-    assert [ax.get_xlim() for ax in figure.axes] == limits
-
-
-@pytest.mark.parametrize(
-    ("number", "text"), [(950.4, "950"), (999.9, "1k"), (12_345, "12k"), (1.26e6, "1.3M"), (7e9, "7G")]
-)
-def test_numbers_of_images_are_short(number, text):
-    assert views._count(number) == text
-
-
 def test_names_are_as_short_as_they_may_be(results):
     one, two, _ = results.values()
     view = views.recorded({"cifar10-jpeg-a_vc": one, "cifar10-jpeg-a_vc_seed1": two})

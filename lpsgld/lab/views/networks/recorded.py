@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, PercentFormatter
 
 from lpsgld import metrics
 from lpsgld.bnn.judging import published
-from lpsgld.bnn.judging.records import WHO, Record, compare
+from lpsgld.bnn.judging.records import WHO, Record
 from lpsgld.lab import output
 from lpsgld.lab.figures.saving import Slide
 from lpsgld.lab.sliders.view import Control, View
@@ -78,7 +77,7 @@ def recorded(records: Mapping[str, Record]) -> View:
 
     choice = ()
     if len(names) > 1:
-        choice = (Control("result", "recorded result", names, first, _short(names).get, "slider"),)
+        choice = (Control("result", "recorded result", names, first, short_names(names).get, "slider"),)
     return View(
         name="recorded",
         title="Recorded results",
@@ -133,7 +132,7 @@ def overview(records: Mapping[str, Record], dataset: str = "cifar10") -> Figure:
             label="published (width 64)",
         )
         ax.set(title=title, xscale="log", ylim=(-0.6, len(records) - 0.4))
-        ax.set_yticks(rows, _short(records).values() if ax is axes[0] else [""] * len(rows))
+        ax.set_yticks(rows, short_names(records).values() if ax is axes[0] else [""] * len(rows))
         low, high = ax.get_xlim()
         ax.set_xlim(low / 3, high * 3)  # a decade at least: below it, ticks would crowd
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -144,94 +143,7 @@ def overview(records: Mapping[str, Record], dataset: str = "cifar10") -> Figure:
     return figure
 
 
-_DIFFERENCES = {"error": "test error", "nll": "NLL", "ece": "ECE, 15 bins"}
-
-
-def compared(records: Mapping[str, Record]) -> View:
-    """A view of how much recorded results differ from one of them, which the reader chooses.
-
-    records: two or more, as `records.comparable` returns them. The one of the least error is uppermost.
-    """
-    names = sorted(records, key=lambda name: records[name].scores["ensemble"]["error"])
-    apart = {(one, of): compare(records[one], records[of]) for one in names for of in names}
-    rows = np.arange(len(names))[::-1]
-    short = _short(names)
-    widest = {
-        score: max(abs(pair[score].value) + 2 * pair[score].standard_error for pair in apart.values()) or 1.0
-        for score in _DIFFERENCES
-    }
-
-    def build(reference=names[0]):
-        figure, axes = new_figure(1, 3, title="How much do they differ?", left=0.25, right=0.97, wspace=0.16, top=0.8)
-        artists = {}
-        for ax, (score, label) in zip(axes, _DIFFERENCES.items(), strict=True):
-            ax.axvline(0, **role("reference"))
-            artists[score] = (
-                ax.hlines(rows, 0, 0, color=color("vc"), linewidth=3),
-                ax.plot(rows * 0.0, rows, "o", color=color("vc"), markersize=10)[0],
-                [ax.text(0, row, "", va="center_baseline", fontsize=12) for row in rows],
-            )
-            ax.set(title=label, xlim=(-1.3 * widest[score], 1.3 * widest[score]), ylim=(-0.6, len(rows) - 0.3))
-            ax.set_yticks(rows, short.values() if ax is axes[0] else [""] * len(rows))
-            ax.xaxis.set_major_locator(MaxNLocator(4, symmetric=True))
-            unit = "" if score == "nll" else "%"
-            scale = 100 if unit else 1
-            ax.xaxis.set_major_formatter(lambda x, _, s=scale, u=unit: f"{s * x:+.3g}{u}" if x else "0")
-        figure.text(0.25, 0.03, "Bars: ± 2 standard errors. Beside them: how many images would tell.", fontsize=14)
-        artists["title"] = figure.text(0.25, 0.905, "", va="top")
-        update(artists, reference)
-        return figure, artists
-
-    def update(artists, reference=names[0]):
-        artists["title"].set_text(f"Each less {short[reference]}, on the same images")
-        told = 0
-        for score in _DIFFERENCES:
-            bars, dots, texts = artists[score]
-            pairs = [apart[name, reference][score] for name in names]
-            bars.set_segments(
-                [
-                    [(p.value + side * p.standard_error, row) for side in (-2, 2)]
-                    for p, row in zip(pairs, rows, strict=True)
-                ]
-            )
-            dots.set_xdata([pair.value for pair in pairs])
-            for text, pair in zip(texts, pairs, strict=True):
-                unseen = abs(pair.standard_errors) < 2 and pair.value != 0
-                side = math.copysign(1, pair.value)
-                text.set(
-                    text=_count(pair.needed) if unseen else "",
-                    x=pair.value + side * (2 * pair.standard_error + 0.06 * widest[score]),
-                    ha="left" if side > 0 else "right",
-                )
-            told += sum(abs(pair.standard_errors) >= 2 for pair in pairs)
-        scores = records[reference].scores["ensemble"]
-        return {"its error": scores["error"], "NLL": scores["nll"], "ECE": scores["ece"], "differences told": told}
-
-    return View(
-        name="compared",
-        title="Differences on the same images",
-        build=build,
-        update=update,
-        controls=(Control("reference", "compared with", tuple(names), names[0], short.get, "slider"),),
-        slide=Slide(
-            "Error, NLL and ECE (15 bins) of recorded runs less those of {reference}, image by image, and two standard "
-            "errors to either side. Where zero lies within, the number of test images that would tell.",
-            "Three dot plots with bars, a row for each recorded run: the differences of test error, negative log "
-            "likelihood and calibration error from one of them.",
-        ),
-    )
-
-
-def _count(number: float) -> str:
-    """A number of images in two digits: 950, 12k, 1.3M."""
-    number = float(f"{number:.2g}")
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= unit:
-            return f"{number / unit:g}{name}"
-    return f"{number:g}"
-
-
-def _short(names: Iterable[str]) -> dict[str, str]:
+def short_names(names: Iterable[str]) -> dict[str, str]:
     """As few of the last parts of each name, beside a slider or an axis, as tell the names apart."""
     parts = {name: name.split("-") for name in names}
     for count in range(1, max(map(len, parts.values()))):
