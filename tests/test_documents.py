@@ -61,10 +61,10 @@ def test_the_readmes_table_of_real_images_is_what_was_recorded():
         both, last = record.scores["ensemble"], record.scores["last_sample"]
         known = published.of(published.row_of(record.recipe))
         assert shown.split(" | ") == [
-            f"{100 * both['error']:.1f} %",
+            f"{100 * both['error']:.2f} %",
             f"{both['nll']:.3f}",
             f"{100 * both['ece']:.1f} %",
-            f"{100 * last['error']:.1f} %",
+            f"{100 * last['error']:.2f} %",
             f"{last['nll']:.3f}",
             f"{known[0].error:.2f} %",
         ]

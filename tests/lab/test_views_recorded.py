@@ -111,6 +111,11 @@ def test_names_are_as_short_as_they_may_be(results):
     assert [view.controls[0].text(name) for name in view.controls[0].values] == ["a_vc", "a_vc_seed1"]
 
 
+def test_the_overviews_caption_says_what_was_measured_on_what(results):
+    caption = views.caption(results)
+    assert caption.startswith(views.overview.slide.caption) and caption.count("JPEG files: trained on 50,000") == 1
+
+
 def test_no_results_are_said(capsys):
     views.show_table({})
     assert "No results are recorded yet" in capsys.readouterr().out

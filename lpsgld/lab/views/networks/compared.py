@@ -85,16 +85,29 @@ def compared(records: Mapping[str, Record]) -> View:
         update=update,
         controls=(Control("reference", "compared with", tuple(names), names[0], short.get, "slider"),),
         slide=Slide(
-            "Error, NLL and ECE (15 bins) of recorded runs minus those of {reference}, image by image, and two standard "
-            "errors to either side. Where zero lies within, the number of test images that would tell.",
+            "Error, NLL and ECE (15 bins) of recorded runs minus those of {reference}, image by image, and two "
+            "standard errors to either side. Where zero lies within, the number of test images that would tell.",
             "Three dot plots with bars, a row for each recorded run: the differences of test error, negative log "
             "likelihood and calibration error from one of them.",
         ),
     )
 
 
+# what a row of the paper's table has that the other has not
+PAIRS = (
+    ("sgld_float32", "sgd_float32"),
+    ("sgld_fixed_full", "sgld_float32"),
+    ("sgld_block_vc", "sgld_float32"),
+    ("sgld_fixed_full", "sgld_fixed_naive"),
+    ("sgld_fixed_vc", "sgld_fixed_naive"),
+    ("sgld_block_vc", "sgld_block_naive"),
+    ("sgld_block_vc", "sgld_block_vc_released"),
+    ("sgld_block_vc", "sgld_fixed_vc"),
+)
+
+
 def table(records: Mapping[str, Record], pairs: Sequence[tuple[str, str]], dataset: str = "cifar10") -> str:
-    """A Markdown table of pairs of `records`, the first minus the second: the differences and their standard errors, the
+    """A Markdown table of pairs of `records`, the first minus the second: differences and their standard errors, the
     number of test images that would tell the errors apart, and what one source that has both published."""
     lines = ["| first minus second | error | NLL | ECE, 15 bins | images to tell the errors | published, error |"]
     lines.append("|---|---|---|---|---|---|")
@@ -110,8 +123,8 @@ def table(records: Mapping[str, Record], pairs: Sequence[tuple[str, str]], datas
     return "\n".join(lines)
 
 
-def show_table(records: Mapping[str, Record], pairs: Sequence[tuple[str, str]]) -> None:
-    """Display `table` of those pairs of which both are there."""
+def show_table(records: Mapping[str, Record], pairs: Sequence[tuple[str, str]] = PAIRS) -> None:
+    """Display `table` of those pairs of which both are there, of rows by their names in the paper's table."""
     text = table(records, [pair for pair in pairs if records.keys() >= set(pair)])
     output.show({"text/markdown": text, "text/plain": text})
 

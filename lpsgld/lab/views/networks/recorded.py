@@ -143,6 +143,11 @@ def overview(records: Mapping[str, Record], dataset: str = "cifar10") -> Figure:
     return figure
 
 
+def caption(records: Mapping[str, Record]) -> str:
+    """The caption of `overview`, and what these results were measured on."""
+    return " ".join([overview.slide.caption, *dict.fromkeys(f"{about(r).splitlines()[0]}." for r in records.values())])
+
+
 def short_names(names: Iterable[str]) -> dict[str, str]:
     """As few of the last parts of each name, beside a slider or an axis, as tell the names apart."""
     parts = {name: name.split("-") for name in names}
