@@ -23,6 +23,8 @@ from pathlib import Path
 import nbformat
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
+from lpsgld.batch.notebook import load
+
 BROWSER_FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -91,7 +93,7 @@ def browse(executable: str) -> Iterator[Browser]:
 
 def copy_notebook(source: Path, folder: Path, **parameters: object) -> int:
     """Copy a notebook with these parameters injected after its `parameters` cell; count its calls of explore."""
-    notebook = nbformat.read(source, as_version=4)
+    notebook = load(source)
     tagged = [i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1, f"{source.name} has {len(tagged)} cells tagged parameters, one is needed"
     lines = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())

@@ -30,8 +30,8 @@ CHAPTERS = {name: views for name in notebook.names(NOTEBOOKS) if (views := playe
 
 
 def thin(view: View) -> View:
-    """The same view with the ends and the middle of each control."""
-    return replace(view, controls=tuple(map(_ends_and_middle, view.controls)), static=())
+    """The same view with the ends and the middle of each control; its figure may be drawn with others."""
+    return replace(view, controls=tuple(map(_ends_and_middle, view.controls)), static=(), slide=None)
 
 
 def _ends_and_middle(control: Control) -> Control:
