@@ -151,7 +151,8 @@ def key(generator: torch.Generator | None) -> int:
 def _word() -> Tensor:
     """Room for a key, a word for each thread."""
     if not hasattr(_ROOM, "word"):
-        _ROOM.word = torch.empty((), dtype=torch.int64, device="cpu")
+        with torch.inference_mode(False):  # made in that mode, it could be written in no other
+            _ROOM.word = torch.empty((), dtype=torch.int64, device="cpu")
     return _ROOM.word
 
 

@@ -1,6 +1,7 @@
 """What the user has set for all of torch and numpy does not change a bit."""
 
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -69,6 +70,19 @@ def test_the_same_bits_in_the_same_type_on_the_same_device(setting, fmt):
         under = results(fmt)
     for a, b in zip(usual, under, strict=True):
         assert (a.dtype, a.device) == (b.dtype, b.device) and torch.equal(a, b)
+
+
+def test_who_draws_first_in_inference_mode_draws_elsewhere_later():
+    """In a thread of its own, which has drawn nothing before."""
+
+    def both() -> list[torch.Tensor]:
+        with torch.inference_mode():
+            inside = quantize(torch.ones(3), "fixed(8,3)")
+        return [inside, quantize(torch.ones(3), "fixed(8,3)"), vc_quantize(torch.ones(3), 0.01, "fixed(8,3)")]
+
+    with ThreadPoolExecutor(1) as pool:
+        inside, outside, _ = pool.submit(both).result()
+    assert inside.is_inference() and not outside.is_inference()
 
 
 @pytest.mark.parametrize("accumulator", ["full", "naive", "vc"])
