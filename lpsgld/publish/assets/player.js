@@ -39,7 +39,7 @@
       this.recording = recording;
       this.lines = recording.lines.split("\n");
       this.name = `player-${(made += 1)}`;
-      this.start = recording[place.dataset.start ?? "start"];
+      this.start = recording[place.dataset.start] ?? recording.start; // a recording of before knows no other
       this.at = [...this.start];
       this.seed = 0;
       this.pinned = null;
