@@ -125,7 +125,7 @@ def test_ten_lines_are_added_and_they_run(cells, tmp_path, monkeypatch):
         "predict": lambda net: net(x).softmax(-1),
     }
     exec(code, names)
-    assert names["draws"].shape == (1, 5, 20, 3)  # steps 60, 75, 90, 105 and 120
+    assert names["posterior"].draws(names["predict"]).shape == (1, 5, 20, 3)  # steps 60, 75, 90, 105 and 120
     assert torch.allclose(names["average"].sum(-1), torch.ones(20), atol=1e-5)
 
 
