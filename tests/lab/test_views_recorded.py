@@ -93,6 +93,13 @@ def test_the_table_sets_the_literature_beside_it(results):
     assert "25.22 ± 0.18 %" in views.table(results, "cifar100")
 
 
+def test_of_two_seeds_of_a_recipe_the_second_is_followed_by_the_literature(results):
+    again = dataclasses.replace(results["one"], recipe=results["one"].recipe.override(seed=1))
+    lines = views.table({"one": results["one"], "again": again}).splitlines()
+    alone = views.table({"one": results["one"]}).splitlines()
+    assert lines[:3] == alone[:3] and "**again**" in lines[3] and lines[4:] == alone[3:]
+
+
 def test_a_recipe_that_nobody_published_stands_alone(results):
     changed = dataclasses.replace(results["one"], recipe=results["one"].recipe.override(lr=0.1))
     assert len(views.table({"mine": changed}).splitlines()) == 3

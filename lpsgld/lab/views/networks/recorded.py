@@ -159,22 +159,20 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def table(records: Mapping[str, Record], dataset: str = "cifar10") -> str:
-    """A Markdown table: recorded results, each followed by what was published on its recipe for that dataset."""
+    """A Markdown table: recorded results, each followed by what was published on its recipe for that dataset; of results
+    of one recipe in a row, the last."""
     lines = [
         "| recipe | measured by | on | error | ECE, 9 bins | its last sample: error | ECE |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, record in records.items():
-        both, last, row = (
-            record.scores["ensemble"],
-            record.scores["last_sample"],
-            published.row_of(record.recipe, dataset),
-        )
-        recipe = record.recipe
+    rows = [published.row_of(record.recipe, dataset) for record in records.values()]
+    for (name, record), row, following in zip(records.items(), rows, [*rows[1:], None], strict=True):
+        both, last, recipe = record.scores["ensemble"], record.scores["last_sample"], record.recipe
         size = f"width {recipe.width}{_SITES[recipe.sites]}, {recipe.epochs} epochs, {record.scores['samples']} samples"
         scores = " | ".join(f"{who[score]:.2%}" for who in (both, last) for score in ("error", "ece_paper"))
         lines.append(f"| **{name}** | here | {record.label}, {size} | {scores} |")
-        lines += map(_published_line, published.of(row))
+        if row != following:
+            lines += map(_published_line, published.of(row))
     return "\n".join(lines)
 
 
