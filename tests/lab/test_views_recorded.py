@@ -81,6 +81,11 @@ def test_a_network_that_rounds_more_than_the_papers_says_so_and_stands_alone(res
     assert words in lines[-1] and len(lines) == 3, "nothing was published on it"
 
 
+def test_of_several_chains_both_texts_say_how_many(results):
+    two = dataclasses.replace(results["one"], scores=results["one"].scores | {"chains": 2, "samples": 8})
+    assert "samples: 8 of 2 chains" in views.about(two) and "samples: 8 of 2 chains" in views.table({"two": two})
+
+
 def test_the_table_sets_the_literature_beside_it(results):
     lines = views.table(results).splitlines()
     assert all(line.count("|") == 8 for line in lines)

@@ -96,7 +96,7 @@ def about(record: Record) -> str:
     trained = data.get("trained_on", data)["train"]  # a part of the images, perhaps
     return (
         f"{record.label}: trained on {trained:,} images, {data['test']:,} test images\n"
-        f"{network}, {recipe.epochs} epochs, samples: {record.scores['samples']}; "
+        f"{network}, {recipe.epochs} epochs, samples: {_samples(record)}; "
         f"{record.seconds / 60:.1f} minutes on {hardware}"
     )
 
@@ -159,8 +159,8 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def table(records: Mapping[str, Record], dataset: str = "cifar10") -> str:
-    """A Markdown table: recorded results, each followed by what was published on its recipe for that dataset; of results
-    of one recipe in a row, the last."""
+    """A Markdown table: recorded results, and after each, or the last of several of one recipe, what was published on
+    the recipe for that dataset."""
     lines = [
         "| recipe | measured by | on | error | ECE, 9 bins | its last sample: error | ECE |",
         "|---|---|---|---|---|---|---|",
@@ -168,7 +168,7 @@ def table(records: Mapping[str, Record], dataset: str = "cifar10") -> str:
     rows = [published.row_of(record.recipe, dataset) for record in records.values()]
     for (name, record), row, following in zip(records.items(), rows, [*rows[1:], None], strict=True):
         both, last, recipe = record.scores["ensemble"], record.scores["last_sample"], record.recipe
-        size = f"width {recipe.width}{_SITES[recipe.sites]}, {recipe.epochs} epochs, {record.scores['samples']} samples"
+        size = f"width {recipe.width}{_SITES[recipe.sites]}, {recipe.epochs} epochs, samples: {_samples(record)}"
         scores = " | ".join(f"{who[score]:.2%}" for who in (both, last) for score in ("error", "ece_paper"))
         lines.append(f"| **{name}** | here | {record.label}, {size} | {scores} |")
         if row != following:
@@ -180,6 +180,12 @@ def show_table(records: Mapping[str, Record], dataset: str = "cifar10") -> None:
     """Display `table`, or that there is nothing to show."""
     text = table(records, dataset) if records else "No results are recorded yet."
     output.show({"text/markdown": text, "text/plain": text})
+
+
+def _samples(record: Record) -> str:
+    """How many, and of how many chains, if of several."""
+    samples, chains = record.scores["samples"], record.scores["chains"]
+    return f"{samples} of {chains} chains" if chains > 1 else f"{samples}"
 
 
 def _published_line(row: published.Published) -> str:
