@@ -1,5 +1,6 @@
 import matplotlib as mpl
 import pytest
+from matplotlib import mathtext
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
@@ -110,3 +111,23 @@ def _contrast(a: str, b: str) -> float:
 def _luminance(colour: str) -> float:
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_a_second_picture_parses_no_formula_again(monkeypatch):
+    """Each picture as SVG has a renderer of its own. The parser of formulas, and what it remembers, is everybody's."""
+    parsers = []
+    parse = mathtext.MathTextParser.parse
+
+    def told(self, text, *args, **kwargs):
+        parsers.append((text, id(self)))
+        return parse(self, text, *args, **kwargs)
+
+    monkeypatch.setattr(mathtext.MathTextParser, "parse", told)
+    usual = mpl.text.TextToPath
+    figure, ax = style.new_figure()
+    ax.set(xscale="log", xlim=(1, 1e3))
+    one = style.saved(figure, format="svg", metadata={"Date": None})
+    assert {text for text, _ in parsers} >= {r"$\mathdefault{10^{2}}$"}
+    assert style.saved(figure, format="svg", metadata={"Date": None}) == one
+    assert len({parser for _, parser in parsers}) == 1
+    assert mpl.text.TextToPath is usual
