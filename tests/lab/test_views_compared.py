@@ -1,5 +1,7 @@
 """Recorded results beside each other: what is drawn and written is what `records.compare` says of the pairs."""
 
+import dataclasses
+
 import pytest
 
 from lpsgld.bnn.judging import records
@@ -53,6 +55,17 @@ def test_the_table_of_pairs(results):
     assert lines[3].endswith("| -1.23 % [J] |"), "the paper's 5.51 has a remark, and so has one of J's two"
     assert lines[4].endswith("| -2.42 % [B] |")
     assert all(line.count("|") == 7 for line in lines)
+
+
+def test_two_seeds_of_a_recipe_and_both_together(results):
+    """Of them nothing was published apart. How well chains agree is told of several alone."""
+    one = results["w16-sgld_fixed_vc"]
+    again = dataclasses.replace(one, recipe=one.recipe.override(seed=1))
+    rhat = {"median": 1.234, "above_1.01": 0.876, "ess": 5.04}
+    both = dataclasses.replace(one, scores=one.scores | {"samples": 8, "chains": 2, "rhat": rhat})
+    assert views.table({"vc": one, "vc_again": again}, [("vc_again", "vc")]).endswith("| one recipe |")
+    line = "vc_both, R-hat of the probability of the true class: median 1.23, above 1.01 for 88% of the images; "
+    assert views.mixing({"vc": one, "vc_both": both}) == line + "effective samples: median 5.0 of 8"
 
 
 def test_pairs_that_are_not_all_recorded_are_left_out(results, capsys):

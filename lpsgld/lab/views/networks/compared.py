@@ -93,7 +93,7 @@ def compared(records: Mapping[str, Record]) -> View:
     )
 
 
-# what a row of the paper's table has that the other has not
+# what a row of the paper's table has that the other has not; then another seed ("again"), and both seeds together
 PAIRS = (
     ("sgld_float32", "sgd_float32"),
     ("sgld_fixed_full", "sgld_float32"),
@@ -103,6 +103,11 @@ PAIRS = (
     ("sgld_block_vc", "sgld_block_naive"),
     ("sgld_block_vc", "sgld_block_vc_released"),
     ("sgld_block_vc", "sgld_fixed_vc"),
+    ("sgld_block_vc_again", "sgld_block_vc"),
+    ("sgld_block_naive_again", "sgld_block_naive"),
+    ("sgld_block_vc_again", "sgld_block_naive_again"),
+    ("sgld_block_vc_both", "sgld_block_naive_both"),
+    ("sgld_block_vc_both", "sgld_block_vc"),
 )
 
 
@@ -129,15 +134,28 @@ def show_table(records: Mapping[str, Record], pairs: Sequence[tuple[str, str]] =
     output.show({"text/markdown": text, "text/plain": text})
 
 
+def mixing(records: Mapping[str, Record]) -> str:
+    """How well chains agree, a line for each of the results of several: R-hat and effective sample size."""
+    lines = [
+        f"{name}, R-hat of the probability of the true class: median {found['median']:.2f}, above 1.01 for "
+        f"{found['above_1.01']:.0%} of the images; effective samples: median {found['ess']:.1f} of "
+        f"{record.scores['samples']}"
+        for name, record in records.items()
+        if (found := record.scores["rhat"])
+    ]
+    return "\n".join(lines)
+
+
 def _needed(difference: Difference) -> str:
     return "these" if abs(difference.standard_errors) >= 2 else _count(difference.needed)
 
 
 def _published(one: Record, other: Record, dataset: str) -> str:
     """Differences of published errors, in percent, each from one source that has both rows without a remark."""
-    rows = [{}, {}]
-    for known, record in zip(rows, (one, other), strict=True):
-        known |= {p.source: p.error for p in published.of(published.row_of(record.recipe, dataset)) if not p.note}
+    names = [published.row_of(record.recipe, dataset) for record in (one, other)]
+    if names[0] == names[1]:
+        return "one recipe"
+    rows = [{known.source: known.error for known in published.of(name) if not known.note} for name in names]
     both = [source for source in rows[0] if source in rows[1]]
     return ", ".join(f"{rows[0][source] - rows[1][source]:+.2f} % [{source}]" for source in both) or "none has both"
 
