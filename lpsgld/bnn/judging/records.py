@@ -52,8 +52,8 @@ class Record:
                 fingerprint), if the run was trained on others
     rounding    of the activations at test time
     commit      of the code, or None
-    chains      one dict a chain: its number "chain", "seconds" over all epochs, "provenance" and "history" as in `Run`
-                (with "branches" in at most 25 of the epochs)
+    chains      one dict a chain: its number "chain", its "seed" (not in older files: that of the recipe), "seconds"
+                over all epochs, "provenance" and "history" as in `Run` (with "branches" in at most 25 of the epochs)
     scores      `Evaluation.summary`
     curve       one dict a number of samples: "samples" and `metrics.summary` of the average of the first ones
     reliability, abstention
@@ -126,6 +126,7 @@ def make(
         "chains": [
             {
                 "chain": chain.chain,
+                "seed": chain.recipe.seed,
                 "seconds": sum(row["seconds"] for row in chain.history),
                 "provenance": chain.provenance,
                 "history": _with_fewer_branches(chain.history),

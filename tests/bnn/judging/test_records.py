@@ -41,7 +41,7 @@ def test_it_says_what_was_computed(record, finished):
     for name, value in finished.dataset.items():
         assert record.dataset[name] == (pytest.approx(value, rel=1e-5) if name in ("mean", "std") else value)
     (chain,) = record.chains
-    assert chain["provenance"] == finished.provenance and chain["chain"] == 0
+    assert chain["provenance"] == finished.provenance and (chain["chain"], chain["seed"]) == (0, finished.recipe.seed)
     assert record.seconds == pytest.approx(sum(row["seconds"] for row in finished.history), rel=1e-5)
     for kept, row in zip(record.history, finished.history, strict=True):
         assert kept["branches"] == row["branches"]
@@ -143,6 +143,9 @@ def test_chains_are_kept_apart(finished, evaluation):
     second = dataclasses.replace(finished, chain=1)
     both = records.make([finished, second], evaluation)
     assert [chain["chain"] for chain in both.chains] == [0, 1]
+    again = dataclasses.replace(finished, recipe=finished.recipe.override(seed=7))
+    seeds = [chain["seed"] for chain in records.make([finished, again], evaluation).chains]
+    assert seeds == [finished.recipe.seed, 7]
     assert both.seconds == pytest.approx(2 * sum(row["seconds"] for row in finished.history), rel=1e-5)
 
 
