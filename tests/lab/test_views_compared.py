@@ -64,6 +64,9 @@ def test_two_seeds_of_a_recipe_and_both_together(results):
     rhat = {"median": 1.234, "above_1.01": 0.876, "ess": 5.04}
     both = dataclasses.replace(one, scores=one.scores | {"samples": 8, "chains": 2, "rhat": rhat})
     assert views.table({"vc": one, "vc_again": again}, [("vc_again", "vc")]).endswith("| one recipe |")
+    released = made_up("cifar10_sgld_block_vc_released", 3, LABEL)
+    pair = {"vc": results["w16-sgld_block_vc"], "released": released}
+    assert views.table(pair, [("vc", "released")]).endswith("| none has both |"), "what is published may be of either"
     line = "vc_both, R-hat of the probability of the true class: median 1.23, above 1.01 for 88% of the images; "
     assert views.mixing({"vc": one, "vc_both": both}) == line + "effective samples: median 5.0 of 8"
 

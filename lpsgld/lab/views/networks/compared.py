@@ -155,8 +155,9 @@ def _published(one: Record, other: Record, dataset: str) -> str:
     names = [published.row_of(record.recipe, dataset) for record in (one, other)]
     if names[0] == names[1]:
         return "one recipe"
-    rows = [{known.source: known.error for known in published.of(name) if not known.note} for name in names]
-    both = [source for source in rows[0] if source in rows[1]]
+    known = [published.of(name) for name in names]
+    rows = [{row.source: row.error for row in each if not row.note} for each in known]
+    both = [source for source in rows[0] if source in rows[1] and known[0] != known[1]]
     return ", ".join(f"{rows[0][source] - rows[1][source]:+.2f} % [{source}]" for source in both) or "none has both"
 
 
